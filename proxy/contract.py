@@ -1,0 +1,250 @@
+"""The wire types of the proxy's control API: the only doorway between the two houses.
+
+Pure data: no I/O, no clock. The controller imports this module (from ``controller.proxy_client`` alone) and nothing
+else of the proxy. Paths, all below ``/control/v1`` and behind ``Authorization: Bearer TOKEN``:
+
+======================================= ======================= ==================================================
+request                                 answer                  meaning
+======================================= ======================= ==================================================
+GET    /sessions                        SessionList             everything this proxy runs, finished ones included
+PUT    /sessions/{stream_id}            EnsureReply             run exactly this (body: EnsureRequest); idempotent
+DELETE /sessions/{stream_id}?key&epoch  StopReply               stop what is at or below that fence (query:
+       &generation&boot_id&token                                StopRequest); idempotent
+GET    /sessions/watch                  lines of Change         one JSON object a line: something changed, list again
+POST   /synced                          CommandReply            body SyncedRequest: the first full sync is done
+GET    /viewers                         ViewerList
+DELETE /viewers/{viewer_id}             204, or 404
+======================================= ======================= ==================================================
+
+HTTP status of PUT: 200 for every ``EnsureOutcome`` that leaves the wished session running, else 409 (412 for
+``wrong_boot``). Of DELETE: 200 for every outcome but ``wrong_boot`` (412) and ``stale_token`` (409). The body always
+carries the outcome: callers switch on the body, not on the status. Malformed requests get 400 and a ``Problem``.
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+PREFIX = "/control/v1"
+
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+Counter = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class Wire(BaseModel):
+    """Base of every wire type: immutable, and unknown fields are refused rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Output(StrEnum):
+    TS = "ts"
+    HLS = "hls"
+
+
+class Upstream(Wire):
+    """One URL to pull, with the request headers (credentials included) it needs."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    headers: dict[str, str] = {}
+
+
+class SessionSpec(Wire):
+    """What a session is to run. Equal specs (same ``digest`` given by the controller) are the same session."""
+
+    key: Key
+    upstreams: Annotated[tuple[Upstream, ...], Field(min_length=1, max_length=16)]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)] = (Output.TS, Output.HLS)
+    on_demand: bool = True
+    """Open the upstream with the first viewer and close it ``linger`` after the last; else keep it open."""
+    on_eof: Literal["reconnect", "end"] = "reconnect"
+    """What a clean end of the upstream means: connect again, or finish the session with ``upstream_ended``."""
+
+
+class EnsureRequest(Wire):
+    """Run ``spec`` for stream ``stream_id`` (in the path) at fence ``(epoch, generation)``."""
+
+    epoch: Counter
+    generation: Counter
+    boot_id: str
+    """The proxy process this command is meant for; another one answers ``wrong_boot``."""
+    token: Counter
+    """The controller's token; lower than the highest seen answers ``stale_token``."""
+    spec: SessionSpec
+
+
+class EnsureOutcome(StrEnum):
+    STARTED = "started"
+    """The key was free, or an older epoch held it: a new session runs (an older one has been stopped)."""
+    REPLACED = "replaced"
+    """A lower generation of the same epoch held the key: replaced in place, its viewers stay."""
+    UNCHANGED = "unchanged"
+    """This very session runs already (or has finished: see its state)."""
+    SPEC_CONFLICT = "spec_conflict"
+    """Same fence, another spec: refused."""
+    NEWER_EXISTS = "newer_exists"
+    """The key, or its tombstone, is at a higher fence (or the tombstone at this one): refused."""
+    WRONG_BOOT = "wrong_boot"
+    STALE_TOKEN = "stale_token"  # noqa: S105 - an outcome, not a secret
+    REFUSED = "refused"
+    """The proxy cannot take it (draining, at its limit, upstream kind or address not allowed); see ``detail``."""
+
+
+class StopRequest(Wire):
+    """Stop the session of ``key`` if it is at or below ``(epoch, generation)``; leave a tombstone there."""
+
+    key: Key
+    epoch: Counter
+    generation: Counter
+    boot_id: str
+    token: Counter
+
+
+class StopOutcome(StrEnum):
+    STOPPED = "stopped"
+    NOT_FOUND = "not_found"
+    NEWER_EXISTS = "newer_exists"
+    WRONG_BOOT = "wrong_boot"
+    STALE_TOKEN = "stale_token"  # noqa: S105 - an outcome, not a secret
+
+
+class CommandReply(Wire):
+    """What every command is answered with."""
+
+    proxy_id: str
+    boot_id: str
+    sequence: Counter
+    """Rises with every change of the set of sessions. A list is evidence about a command once its sequence is at
+    least the one in the command's reply."""
+    token_highest: Counter
+    detail: str = ""
+
+
+class EnsureReply(CommandReply):
+    outcome: EnsureOutcome
+
+
+class StopReply(CommandReply):
+    outcome: StopOutcome
+
+
+class SyncedRequest(Wire):
+    boot_id: str
+    token: Counter
+
+
+class UpstreamState(StrEnum):
+    IDLE = "idle"
+    """On demand, and nobody watches: nothing is open."""
+    CONNECTING = "connecting"
+    """Wanted; opened or being opened, no media byte of this pull yet."""
+    FLOWING = "flowing"
+    STALLED = "stalled"
+    """Open, but silent for longer than the stall limit."""
+    WAITING = "waiting"
+    """The last attempt failed; the next comes after a back-off."""
+    FINISHED = "finished"
+    """Over by itself; see ``finished_reason``. Listed until it is deleted."""
+
+
+class FinishedReason(StrEnum):
+    UPSTREAM_ENDED = "upstream_ended"
+    START_FAILED = "start_failed"
+    FAILED = "failed"
+    """The session's own task failed: a fault of the proxy, with its text in ``detail``."""
+
+
+class SessionView(Wire):
+    """One session as the proxy sees it now. Ages and durations are seconds, sizes bytes, rates bits per second."""
+
+    stream_id: str
+    key: str
+    epoch: Counter
+    generation: Counter
+    spec_digest: str
+    """``digest(spec)`` of what runs."""
+    outputs: tuple[Output, ...]
+    on_demand: bool
+    state: UpstreamState
+    finished_reason: FinishedReason | None = None
+    detail: str = ""
+    """Why it is not flowing, in words for an operator; credentials are never in it."""
+    wanted: bool = False
+    """Whether the upstream is to be open now: it has viewers, lingers, or is not on demand."""
+    upstream_index: int = 0
+    viewers_ts: int = 0
+    viewers_hls: int = 0
+    bytes_in: Counter = 0
+    bytes_out: Counter = 0
+    bitrate_bps: Counter = 0
+    last_byte_age_seconds: float | None = None
+    """Since the last media byte of this session; None before the first."""
+    failing_seconds: float | None = None
+    """Since when the upstream has been wanted without delivering; None while it delivers or is not wanted."""
+    uptime_seconds: float = 0.0
+    connects: Counter = 0
+    """Upstream connections opened so far."""
+    resyncs: Counter = 0
+    """Times that junk between packets was skipped."""
+
+
+class SessionList(Wire):
+    proxy_id: str
+    boot_id: str
+    sequence: Counter
+    public_url: str
+    """Where viewers reach this proxy, without a trailing slash."""
+    token_highest: Counter
+    synced: bool
+    """Whether a controller has said that it knows all that should run here since this boot."""
+    draining: bool = False
+    sessions: tuple[SessionView, ...]
+
+
+class Change(Wire):
+    """One line of the watch. Level-triggered: it says where to look, not what happened. Lines without
+    ``stream_ids`` are keepalives."""
+
+    boot_id: str
+    sequence: Counter
+    stream_ids: tuple[str, ...] = ()
+
+
+class Viewer(Wire):
+    viewer_id: str
+    stream_id: str
+    key: str
+    protocol: Output
+    address: str
+    user_agent: str
+    since_seconds: float
+    bytes_sent: Counter
+    lag_bytes: Counter
+    moves: Counter
+    """Times it was too slow and was moved to the newest random access point."""
+
+
+class ViewerList(Wire):
+    proxy_id: str
+    boot_id: str
+    items: tuple[Viewer, ...]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+
+
+def digest(spec: SessionSpec) -> str:
+    """Return a short fingerprint of everything in the spec: equal specs, equal digests."""
+    canonical = spec.model_dump_json(exclude_defaults=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
