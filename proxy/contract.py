@@ -174,6 +174,8 @@ class SessionView(Wire):
     """Why it is not flowing, in words for an operator; credentials are never in it."""
     wanted: bool = False
     """Whether the upstream is to be open now: it has viewers, lingers, or is not on demand."""
+    delivered: bool = False
+    """Whether a media byte came since the upstream was last wanted: tells a stall from a start that failed."""
     upstream_index: int = 0
     viewers_ts: int = 0
     viewers_hls: int = 0

@@ -1,0 +1,1 @@
+"""The controller's decisions: pure functions on frozen values. No await, no clock, no I/O, no logging."""

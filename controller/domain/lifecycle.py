@@ -1,0 +1,287 @@
+"""How a run changes: a draft that folds decisions into one :class:`Change`.
+
+A draft takes a run, is told what was decided (by ``admission``, by ``plan``, by an operator), asks the machine for every
+move, folds the effects into new frozen values, and yields one ``Change`` that the store writes in one transaction.
+The draft is the only mutable thing of the domain, and it lives inside one function call.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from controller.domain import machine
+from controller.domain.events import StreamAnnounced
+from controller.domain.machine import Event, Facts
+from controller.domain.model import (
+    BootId,
+    Cause,
+    Change,
+    Command,
+    CommandKind,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Placement,
+    PlacementState,
+    ProxyId,
+    Reason,
+    Run,
+    State,
+    Stream,
+    StreamId,
+    Transition,
+)
+
+
+class Draft:
+    """One run on its way to its next saved form."""
+
+    def __init__(self, run: Run, cause: Cause, now: datetime, *, is_new: bool = False) -> None:
+        self._before = run
+        self._cause = cause
+        self._now = now
+        self._is_new = is_new
+        self._stream = run.stream
+        self._placements = {placement.generation: placement for placement in run.placements}
+        self._transitions: list[Transition] = []
+        self._commands: list[Command] = []
+
+    @property
+    def run(self) -> Run:
+        """The run as it stands with everything decided so far."""
+        live = tuple(p for p in self._placements.values() if p.state is not PlacementState.GONE)
+        return Run(self._stream, live)
+
+    def change(self) -> Change | None:
+        """Return what is to be written, or None when nothing differs from the run that the draft began with."""
+        before = {placement.generation: placement for placement in self._before.placements}
+        placements = tuple(p for p in self._placements.values() if before.get(p.generation) != p)
+        untouched = self._stream == self._before.stream and not (
+            placements or self._transitions or self._commands
+        )
+        if untouched and not self._is_new:
+            return None
+        return Change(self.run, self._is_new, placements, tuple(self._transitions), tuple(self._commands))
+
+    def send(
+        self, event: Event, facts: Facts | None = None, *, reason: Reason | None = None, detail: str = ""
+    ) -> State:
+        """Send an event to the machine and fold in what it decides.
+
+        Raises:
+            EventRefusedError: the table has no such move.
+        """
+        _, effects = machine.advance(self.run, event, facts or self._facts())
+        why = reason or machine.ENDING_EVENTS.get(event)
+        for effect in effects:
+            self._fold(effect, event, why, detail)
+        return self._stream.state
+
+    def place(self, proxy_id: ProxyId, boot_id: BootId, *, generation: int, why: str) -> None:
+        """Wish that a proxy carries the run, at a generation above every earlier one of the key."""
+        assert generation > self._stream.generation
+        placement = Placement(
+            stream_id=self._stream.id,
+            generation=generation,
+            proxy_id=proxy_id,
+            boot_id=boot_id,
+            spec_generation=self._stream.spec_generation,
+            state=PlacementState.REQUESTED,
+            requested_at=self._now,
+        )
+        self._placements[generation] = placement
+        self._stream = replace(self._stream, generation=generation, retry_at=None)
+        self._queue(CommandKind.ENSURE, placement, why)
+        self.send(Event.PLACED, detail=why)
+
+    def mark_observed(self, generation: int) -> None:
+        placement = self._placements[generation]
+        self._placements[generation] = replace(
+            placement, state=PlacementState.OBSERVED, observed_at=self._now
+        )
+
+    def mark_stopping(self, generation: int) -> None:
+        """No longer want a placement, without a command: its proxy is told when that is due."""
+        placement = self._placements[generation]
+        if placement.state is not PlacementState.STOPPING:
+            self._placements[generation] = replace(
+                placement, state=PlacementState.STOPPING, stopping_at=self._now
+            )
+
+    def mark_gone(self, generation: int) -> None:
+        self._placements[generation] = replace(
+            self._placements[generation], state=PlacementState.GONE, gone_at=self._now
+        )
+
+    def command(self, kind: CommandKind, generation: int, why: str) -> None:
+        """Queue a command about a placement for the dispatcher."""
+        self._queue(kind, self._placements[generation], why)
+
+    def update(self, announced: StreamAnnounced) -> None:
+        """Take over what a source says about a run that goes on."""
+        stream = self._stream
+        changed = announced.spec != stream.spec
+        self._stream = replace(
+            stream,
+            spec=announced.spec,
+            spec_generation=stream.spec_generation + (1 if changed else 0),
+            seq=announced.order.seq if announced.order else stream.seq,
+            labels=announced.labels,
+            stall_timeout_seconds=announced.stall_timeout_seconds,
+            expires_at=expiry(announced, self._now),
+            births_missed=0,
+        )
+
+    def set_births_missed(self, count: int) -> None:
+        self._stream = replace(self._stream, births_missed=count)
+
+    def set_seq(self, seq: int) -> None:
+        self._stream = replace(self._stream, seq=max(seq, self._stream.seq))
+
+    def count_failure(self, retry_after: timedelta) -> None:
+        """A session failed by itself: the next placement waits."""
+        self._stream = replace(
+            self._stream, failures=self._stream.failures + 1, retry_at=self._now + retry_after
+        )
+
+    def forget_failures(self) -> None:
+        self._stream = replace(self._stream, failures=0)
+
+    def set_condition(
+        self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = ""
+    ) -> None:
+        """Set a condition; ``since`` moves only when the status does."""
+        old = self._stream.condition(kind)
+        since = old.since if old is not None and old.status is status else self._now
+        new = Condition(kind, status, reason, message, since, self._stream.spec_generation)
+        if new != old:
+            others = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
+            ordered = tuple(sorted((*others, new), key=lambda condition: condition.type))
+            self._stream = replace(self._stream, conditions=ordered)
+
+    def clear_condition(self, kind: ConditionType) -> None:
+        kept = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
+        self._stream = replace(self._stream, conditions=kept)
+
+    def _facts(self) -> Facts:
+        observed = any(p.state is PlacementState.OBSERVED for p in self._placements.values())
+        return Facts(session_is_observed=observed, source_is_lost=self._stream.is_source_lost)
+
+    def _queue(self, kind: CommandKind, placement: Placement, why: str) -> None:
+        stream = self._stream
+        self._commands.append(
+            Command(
+                kind=kind,
+                proxy_id=placement.proxy_id,
+                boot_id=placement.boot_id,
+                stream_id=stream.id,
+                key=stream.key,
+                epoch=stream.epoch,
+                generation=placement.generation,
+                spec=stream.spec if kind is CommandKind.ENSURE else None,
+                why=why,
+            )
+        )
+
+    def _fold(self, effect: machine.Effect, event: Event, reason: Reason | None, detail: str) -> None:
+        match effect:
+            case machine.Moved():
+                self._move(effect, event, reason, detail)
+            case machine.EndDecided():
+                assert reason is not None
+                self._stream = replace(
+                    self._stream,
+                    reason=reason,
+                    reason_detail=detail,
+                    outcome=reason.outcome,
+                    ended_at=self._now,
+                    retry_at=None,
+                )
+                self.set_condition(
+                    ConditionType.SESSIONS_STOPPED,
+                    ConditionStatus.FALSE,
+                    "Stopping",
+                    "waiting for the proxies",
+                )
+            case machine.PlacementStopping():
+                self.mark_stopping(effect.generation)
+            case machine.CommandQueued():
+                self._queue(
+                    effect.kind, self._placements[effect.generation], f"{event.value}: {reason or detail}"
+                )
+            case machine.EndConfirmed():
+                self._stream = replace(self._stream, closed_at=self._now)
+                self.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.TRUE, "ObservedGone")
+            case _:
+                assert_never(effect)
+
+    def _move(self, moved: machine.Moved, event: Event, reason: Reason | None, detail: str) -> None:
+        event_name = Event.ALL_GONE if moved.target is State.CLOSED else event
+        ending = moved.target is State.ENDED
+        self._transitions.append(
+            Transition(
+                stream_id=self._stream.id,
+                key=self._stream.key,
+                epoch=self._stream.epoch,
+                at=self._now,
+                event=event_name.value,
+                from_state=moved.source,
+                to_state=moved.target,
+                reason=reason if ending else None,
+                detail=detail,
+                cause=self._cause,
+            )
+        )
+        self._stream = replace(self._stream, state=moved.target, state_since=self._now)
+
+    def record_birth(self) -> None:
+        """Write the first row of the run's history."""
+        stream = self._stream
+        self._transitions.append(
+            Transition(
+                stream_id=stream.id,
+                key=stream.key,
+                epoch=stream.epoch,
+                at=self._now,
+                event="announced",
+                from_state=None,
+                to_state=stream.state,
+                reason=None,
+                detail="",
+                cause=self._cause,
+            )
+        )
+
+
+def begin(
+    announced: StreamAnnounced, stream_id: StreamId, *, epoch: int, generation: int, now: datetime
+) -> Draft:
+    """Start a draft of a new run. ``generation`` is the highest ever used for its key; placements rise above it."""
+    order = announced.order
+    stream = Stream(
+        id=stream_id,
+        key=announced.key,
+        source_id=announced.source_id,
+        epoch=epoch,
+        announced_epoch=order.epoch if order else None,
+        seq=order.seq if order else 0,
+        state=State.PENDING,
+        spec=announced.spec,
+        created_at=now,
+        state_since=now,
+        generation=generation,
+        labels=announced.labels,
+        stall_timeout_seconds=announced.stall_timeout_seconds,
+        expires_at=expiry(announced, now),
+    )
+    draft = Draft(Run(stream), announced.cause, now, is_new=True)
+    draft.record_birth()
+    draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, "Waiting", "not placed on a proxy yet")
+    return draft
+
+
+def expiry(announced: StreamAnnounced, now: datetime) -> datetime | None:
+    """When a run ends unless it is announced again; None for never."""
+    if announced.expires_in_seconds is None:
+        return None
+    return now + timedelta(seconds=announced.expires_in_seconds)

@@ -1,0 +1,65 @@
+"""What may go wrong in the controller.
+
+::
+
+    ControllerError
+    +-- EventRefusedError       the state machine has no such move
+    +-- NotFoundError           no stream, proxy or drift of that name
+    +-- InvalidError            a request that cannot be understood
+    +-- ConflictError           a request that cannot be granted as things stand
+    +-- StaleWriteError         the row changed since it was read: read again
+    +-- ProxyUnreachableError   no answer, or none that can be read: the result is unknown
+    +-- StartupError            the process cannot start (a taken port, a bad setting): exit code 2
+
+Classes carry data; texts are made from it. Only ``StaleWriteError`` and ``ProxyUnreachableError`` are worth a retry.
+"""
+
+
+class ControllerError(Exception):
+    """Root of all errors that this house raises on purpose."""
+
+
+class EventRefusedError(ControllerError):
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(f"a stream that is {state} refuses {event}")
+        self.state = state
+        self.event = event
+
+
+class NotFoundError(ControllerError):
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"no {kind} {name!r}")
+        self.kind = kind
+        self.name = name
+
+
+class InvalidError(ControllerError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class ConflictError(ControllerError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class StaleWriteError(ControllerError):
+    def __init__(self, stream_id: str, version: int) -> None:
+        super().__init__(f"stream {stream_id} has changed since version {version}")
+        self.stream_id = stream_id
+        self.version = version
+
+
+class ProxyUnreachableError(ControllerError):
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(f"{url}: {detail}")
+        self.url = url
+        self.detail = detail
+
+
+class StartupError(ControllerError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
