@@ -56,9 +56,7 @@ class Draft:
         """Return what is to be written, or None when nothing differs from the run that the draft began with."""
         before = {placement.generation: placement for placement in self._before.placements}
         placements = tuple(p for p in self._placements.values() if before.get(p.generation) != p)
-        untouched = self._stream == self._before.stream and not (
-            placements or self._transitions or self._commands
-        )
+        untouched = self._stream == self._before.stream and not (placements or self._transitions or self._commands)
         if untouched and not self._is_new:
             return None
         return Change(self.run, self._is_new, placements, tuple(self._transitions), tuple(self._commands))
@@ -96,17 +94,13 @@ class Draft:
 
     def mark_observed(self, generation: int) -> None:
         placement = self._placements[generation]
-        self._placements[generation] = replace(
-            placement, state=PlacementState.OBSERVED, observed_at=self._now
-        )
+        self._placements[generation] = replace(placement, state=PlacementState.OBSERVED, observed_at=self._now)
 
     def mark_stopping(self, generation: int) -> None:
         """No longer want a placement, without a command: its proxy is told when that is due."""
         placement = self._placements[generation]
         if placement.state is not PlacementState.STOPPING:
-            self._placements[generation] = replace(
-                placement, state=PlacementState.STOPPING, stopping_at=self._now
-            )
+            self._placements[generation] = replace(placement, state=PlacementState.STOPPING, stopping_at=self._now)
 
     def mark_gone(self, generation: int) -> None:
         self._placements[generation] = replace(
@@ -140,16 +134,12 @@ class Draft:
 
     def count_failure(self, retry_after: timedelta) -> None:
         """A session failed by itself: the next placement waits."""
-        self._stream = replace(
-            self._stream, failures=self._stream.failures + 1, retry_at=self._now + retry_after
-        )
+        self._stream = replace(self._stream, failures=self._stream.failures + 1, retry_at=self._now + retry_after)
 
     def forget_failures(self) -> None:
         self._stream = replace(self._stream, failures=0)
 
-    def set_condition(
-        self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = ""
-    ) -> None:
+    def set_condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
         """Set a condition; ``since`` moves only when the status does."""
         old = self._stream.condition(kind)
         since = old.since if old is not None and old.status is status else self._now
@@ -206,9 +196,7 @@ class Draft:
             case machine.PlacementStopping():
                 self.mark_stopping(effect.generation)
             case machine.CommandQueued():
-                self._queue(
-                    effect.kind, self._placements[effect.generation], f"{event.value}: {reason or detail}"
-                )
+                self._queue(effect.kind, self._placements[effect.generation], f"{event.value}: {reason or detail}")
             case machine.EndConfirmed():
                 self._stream = replace(self._stream, closed_at=self._now)
                 self.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.TRUE, "ObservedGone")
@@ -253,9 +241,7 @@ class Draft:
         )
 
 
-def begin(
-    announced: StreamAnnounced, stream_id: StreamId, *, epoch: int, generation: int, now: datetime
-) -> Draft:
+def begin(announced: StreamAnnounced, stream_id: StreamId, *, epoch: int, generation: int, now: datetime) -> Draft:
     """Start a draft of a new run. ``generation`` is the highest ever used for its key; placements rise above it."""
     order = announced.order
     stream = Stream(

@@ -110,9 +110,7 @@ class StreamMachine(StateMachine):
     closed = MachineState(value=State.CLOSED.value, final=True)
 
     placed = pending.to(starting) | starting.to(starting) | live.to(live) | stalled.to(stalled)
-    session_observed = (
-        starting.to(live) | live.to(live) | stalled.to(stalled, cond="source_is_lost") | stalled.to(live)
-    )
+    session_observed = starting.to(live) | live.to(live) | stalled.to(stalled, cond="source_is_lost") | stalled.to(live)
     session_missing = starting.to(starting) | live.to(starting) | stalled.to(stalled)
     source_lost = pending.to(pending) | starting.to(stalled) | live.to(stalled) | stalled.to(stalled)
     flow_lost = pending.to(pending) | starting.to(stalled) | live.to(stalled) | stalled.to(stalled)

@@ -247,6 +247,22 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A publisher on MQTT, as it last described itself."""
+
+    id: SourceId
+    boot_id: str
+    is_online: bool
+    since: datetime
+    """When ``is_online`` last changed."""
+    seen_at: datetime
+    birth_boot_id: str = ""
+    birth_seq: int | None = None
+    birth_at: datetime | None = None
+    """The last birth that was counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """One move of one run, with its cause: a row of history, never changed."""
 
