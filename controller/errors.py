@@ -8,10 +8,13 @@
     +-- InvalidError            a request that cannot be understood
     +-- ConflictError           a request that cannot be granted as things stand
     +-- StaleWriteError         the row changed since it was read: read again
+    +-- DatabaseError           the database refused: a rule of the schema, a full disk, a fault of ours
+    |   +-- DatabaseUnavailableError  not reached, busy for too long, or cut off: the result may be unknown
     +-- ProxyUnreachableError   no answer, or none that can be read: the result is unknown
     +-- StartupError            the process cannot start (a taken port, a bad setting): exit code 2
 
-Classes carry data; texts are made from it. Only ``StaleWriteError`` and ``ProxyUnreachableError`` are worth a retry.
+Classes carry data; texts are made from it. Only ``StaleWriteError``, ``DatabaseUnavailableError`` and
+``ProxyUnreachableError`` are worth a retry.
 """
 
 
@@ -50,6 +53,16 @@ class StaleWriteError(ControllerError):
         super().__init__(f"stream {stream_id} has changed since version {version}")
         self.stream_id = stream_id
         self.version = version
+
+
+class DatabaseError(ControllerError):
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class DatabaseUnavailableError(DatabaseError):
+    pass
 
 
 class ProxyUnreachableError(ControllerError):

@@ -121,6 +121,9 @@ class CommandReply(Wire):
     least the one in the command's reply."""
     token_highest: Counter
     detail: str = ""
+    held_epoch: Counter | None = None
+    held_generation: Counter | None = None
+    """With ``newer_exists``: the fence that the key, or its tombstone, is at."""
 
 
 class EnsureReply(CommandReply):
@@ -207,8 +210,7 @@ class SessionList(Wire):
 
 
 class Change(Wire):
-    """One line of the watch. Level-triggered: it says where to look, not what happened. Lines without
-    ``stream_ids`` are keepalives."""
+    """One line of the watch: where to look, not what happened. Without ``stream_ids`` it is a keepalive."""
 
     boot_id: str
     sequence: Counter

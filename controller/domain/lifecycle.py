@@ -1,8 +1,8 @@
 """How a run changes: a draft that folds decisions into one :class:`Change`.
 
-A draft takes a run, is told what was decided (by ``admission``, by ``plan``, by an operator), asks the machine for every
-move, folds the effects into new frozen values, and yields one ``Change`` that the store writes in one transaction.
-The draft is the only mutable thing of the domain, and it lives inside one function call.
+A draft takes a run, is told what was decided (by ``admission``, by ``plan``, by an operator), asks the machine for
+every move, folds the effects into new frozen values, and yields one ``Change`` that the store writes in one
+transaction. A draft lives inside one transaction and is seen by nobody else.
 """
 
 from dataclasses import replace
@@ -51,6 +51,11 @@ class Draft:
         """The run as it stands with everything decided so far."""
         live = tuple(p for p in self._placements.values() if p.state is not PlacementState.GONE)
         return Run(self._stream, live)
+
+    def because(self, cause: Cause) -> "Draft":
+        """Attribute what follows to another cause."""
+        self._cause = cause
+        return self
 
     def change(self) -> Change | None:
         """Return what is to be written, or None when nothing differs from the run that the draft began with."""
@@ -107,6 +112,17 @@ class Draft:
             self._placements[generation], state=PlacementState.GONE, gone_at=self._now
         )
 
+    def mark_replied(self, generation: int, sequence: int, *, to_stop: bool) -> None:
+        """Note that the proxy has answered a command: a list from before that proves nothing any more."""
+        placement = self._placements[generation]
+        self._placements[generation] = replace(
+            placement, reply_sequence=sequence, stop_replied=placement.stop_replied or to_stop
+        )
+
+    def ratchet_generation(self, generation: int) -> None:
+        """Go on above a generation that a proxy knows and the database does not."""
+        self._stream = replace(self._stream, generation=max(self._stream.generation, generation))
+
     def command(self, kind: CommandKind, generation: int, why: str) -> None:
         """Queue a command about a placement for the dispatcher."""
         self._queue(kind, self._placements[generation], why)
@@ -119,7 +135,8 @@ class Draft:
             stream,
             spec=announced.spec,
             spec_generation=stream.spec_generation + (1 if changed else 0),
-            seq=announced.order.seq if announced.order else stream.seq,
+            seq=max(announced.order.seq, stream.seq) if announced.order else stream.seq,
+            source_boot_id=announced.boot_id or stream.source_boot_id,
             labels=announced.labels,
             stall_timeout_seconds=announced.stall_timeout_seconds,
             expires_at=expiry(announced, self._now),
@@ -251,6 +268,7 @@ def begin(announced: StreamAnnounced, stream_id: StreamId, *, epoch: int, genera
         epoch=epoch,
         announced_epoch=order.epoch if order else None,
         seq=order.seq if order else 0,
+        source_boot_id=announced.boot_id or "",
         state=State.PENDING,
         spec=announced.spec,
         created_at=now,

@@ -144,6 +144,8 @@ class Stream:
     """The epoch its source gave it; None when the source does not number its messages and arrival is the order."""
     seq: int
     """The highest of its source's messages about this run that was taken; 0 without numbers."""
+    source_boot_id: str
+    """The process of the source that announced it last; empty when it did not say."""
     state: State
     spec: StreamSpec
     created_at: datetime
@@ -246,6 +248,35 @@ class Command:
     why: str = ""
 
 
+class ReplyOutcome(StrEnum):
+    """How a proxy answers a command (``EnsureOutcome`` and ``StopOutcome`` of ``proxy.contract``)."""
+
+    STARTED = "started"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    SPEC_CONFLICT = "spec_conflict"
+    STOPPED = "stopped"
+    NOT_FOUND = "not_found"
+    NEWER_EXISTS = "newer_exists"
+    WRONG_BOOT = "wrong_boot"
+    STALE_TOKEN = "stale_token"  # noqa: S105 - an outcome, not a secret
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A proxy's answer to one command."""
+
+    outcome: ReplyOutcome
+    boot_id: BootId
+    sequence: int
+    token_highest: int
+    detail: str = ""
+    held_epoch: int | None = None
+    held_generation: int | None = None
+    """With ``newer_exists``: the fence the key is at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A publisher on MQTT, as it last described itself."""
@@ -260,6 +291,14 @@ class Source:
     birth_seq: int | None = None
     birth_at: datetime | None = None
     """The last birth that was counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The highest epoch of a key that its source has ended: no start at or below it counts any more."""
+
+    epoch: int
+    boot_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,6 +435,8 @@ class Desired:
     drifts: Mapping[DriftKey, DriftSeen] = field(default_factory=lambda: MappingProxyType({}))
     pending: frozenset[tuple[StreamId, int]] = frozenset()
     """(stream, generation) with a command waiting in the outbox."""
+    keys: frozenset[Key] | None = None
+    """When not None, only these keys were read: nothing may be concluded about others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,384 @@
+"""Which announcements count: order, ownership, repeats, floors, births and wills.
+
+An :class:`Intake` takes a batch of events against what the books say, in order of arrival, and collects everything one
+transaction has to write. It never raises for what a source may send: every event gets a verdict, and what does not
+count changes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import assert_never
+
+from controller.domain import lifecycle
+from controller.domain.events import (
+    BirthReported,
+    Incoming,
+    MessageRefused,
+    Order,
+    SourceReported,
+    StatsReported,
+    StopRequested,
+    StreamAnnounced,
+    StreamEndAnnounced,
+)
+from controller.domain.lifecycle import Draft
+from controller.domain.machine import Event
+from controller.domain.model import (
+    ANONYMOUS,
+    Cause,
+    Change,
+    ConditionStatus,
+    ConditionType,
+    Floor,
+    Key,
+    Reason,
+    Run,
+    Source,
+    SourceId,
+    State,
+    Stream,
+    StreamId,
+)
+
+BIRTHS_UNTIL_END = 2
+"""A stream that this many births in a row do not list has ended (reason ``source_lost``)."""
+
+BIRTH_SPACING = timedelta(seconds=1)
+"""Births without a ``seq`` that come closer than this are taken for one redelivered birth when misses are counted."""
+
+
+class Verdict(StrEnum):
+    """What became of an event. The first group changed something that matters; the others are only counted."""
+
+    STARTED = "started"
+    UPDATED = "updated"
+    ENDED = "ended"
+    NOTED = "noted"
+    """A source, a birth or figures: written down."""
+    REPEATED = "repeated"
+    """Says what is already so."""
+    EARLY_END = "early_end"
+    """The end came before its start: remembered, so that the late start leaves no ghost."""
+    STALE = "stale"
+    """Older than what has already been taken."""
+    ALREADY_ENDED = "already_ended"
+    REGRESSED = "regressed"
+    """A new process of the source counts epochs below the ones it used before: asked to announce again."""
+    UNKNOWN = "unknown"
+    """Names a stream that does not run."""
+    NOT_OWNER = "not_owner"
+    """The key belongs to another source until its run is CLOSED."""
+    UNNUMBERED = "unnumbered"
+    """Without (epoch, seq) about a run that was announced with them."""
+    RETAINED = "retained"
+    """An old retained announcement, equal to the last run's."""
+    REFUSED = "refused"
+    """Not readable: in quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the database knew before the batch, about the keys and sources in it."""
+
+    runs: Mapping[Key, Run] = field(default_factory=lambda: MappingProxyType({}))
+    """The newest run of every key in the batch, and every active run of every source with a status or birth in it."""
+    floors: Mapping[tuple[SourceId, Key], Floor] = field(default_factory=lambda: MappingProxyType({}))
+    sources: Mapping[SourceId, Source] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Intake:
+    """One batch of events on its way into the database."""
+
+    def __init__(self, books: Books, now: datetime, new_id: Callable[[], StreamId]) -> None:
+        self._books = books
+        self._now = now
+        self._new_id = new_id
+        self._drafts: dict[StreamId, Draft] = {}
+        self._latest: dict[Key, StreamId] = {}
+        self.floors: dict[tuple[SourceId, Key], Floor] = {}
+        """Floors to be written."""
+        self.sources: dict[SourceId, Source] = {}
+        """Sources to be written."""
+        self.stats: dict[StreamId, tuple[tuple[str, float], ...]] = {}
+        """The newest figures per stream, to be written."""
+        self.refusals: list[MessageRefused] = []
+        """What goes to quarantine."""
+        self.rebirths: set[SourceId] = set()
+        """Sources to be asked for a birth."""
+        for key, run in books.runs.items():
+            self._drafts[run.stream.id] = Draft(run, _NOBODY, now)
+            self._latest[key] = run.stream.id
+
+    def admit(self, event: Incoming) -> Verdict:
+        """Take one event; return what became of it."""
+        match event:
+            case StreamAnnounced():
+                return self._announce(event, is_birth=False)
+            case StreamEndAnnounced():
+                return self._end(event)
+            case StopRequested():
+                return self._stop(event)
+            case SourceReported():
+                return self._report(event)
+            case BirthReported():
+                return self._birth(event)
+            case StatsReported():
+                return self._note_stats(event)
+            case MessageRefused():
+                self.refusals.append(event)
+                return Verdict.REFUSED
+            case _:
+                assert_never(event)
+
+    def changes(self) -> tuple[Change, ...]:
+        """Everything the batch changed. Old runs come before the runs that supersede them."""
+        changes = (draft.change() for draft in self._drafts.values())
+        return tuple(change for change in changes if change is not None)
+
+    # Streams
+
+    def _announce(self, event: StreamAnnounced, *, is_birth: bool) -> Verdict:
+        draft = self._draft(event.key)
+        if event.order is not None and self._is_floored(event, event.order):
+            return self._announce_below_floor(event, event.order, draft)
+        if draft is None:
+            return self._start(event, None)
+        stream = draft.run.stream
+        if stream.source_id != event.source_id:
+            return self._start(event, draft) if stream.state is State.CLOSED else Verdict.NOT_OWNER
+        if event.order is not None:
+            return self._announce_ordered(event, event.order, draft, is_birth=is_birth)
+        return self._announce_unordered(event, draft)
+
+    def _announce_below_floor(self, event: StreamAnnounced, order: Order, draft: Draft | None) -> Verdict:
+        stream = draft.run.stream if draft else None
+        owns = stream is not None and stream.source_id == event.source_id
+        if draft is not None and stream is not None and owns and _is_outdated(stream, order):
+            # The end of this epoch came first. Its start still proves that the epoch before is over.
+            draft.because(event.cause).send(Event.SUPERSEDED, detail=f"epoch {order.epoch} was announced")
+            return Verdict.ALREADY_ENDED
+        floor = self._floor(event.source_id, event.key)
+        if floor is not None and _is_other_boot(floor.boot_id, event.boot_id):
+            return self._regress(event, draft if owns else None, floor.epoch)
+        return Verdict.ALREADY_ENDED
+
+    def _announce_ordered(self, event: StreamAnnounced, order: Order, draft: Draft, *, is_birth: bool) -> Verdict:
+        stream = draft.run.stream
+        if stream.announced_epoch is None or order.epoch > stream.announced_epoch:
+            return self._start(event, draft)
+        if order.epoch < stream.announced_epoch or not stream.state.is_active:
+            if _is_other_boot(stream.source_boot_id, event.boot_id):
+                return self._regress(event, draft, stream.announced_epoch)
+            return Verdict.STALE if order.epoch < stream.announced_epoch else Verdict.ALREADY_ENDED
+        if is_birth:
+            self._confirm(draft, event)
+        if order.seq <= stream.seq and not (is_birth and order.seq == stream.seq):
+            return Verdict.REPEATED if order.seq == stream.seq else Verdict.STALE
+        return self._refresh(event, draft)
+
+    def _announce_unordered(self, event: StreamAnnounced, draft: Draft) -> Verdict:
+        stream = draft.run.stream
+        if stream.state.is_active:
+            if stream.announced_epoch is not None:
+                return Verdict.UNNUMBERED
+            self._confirm(draft, event)
+            return self._refresh(event, draft)
+        if event.is_retained and event.spec == stream.spec:
+            return Verdict.RETAINED
+        return self._start(event, draft)
+
+    def _start(self, event: StreamAnnounced, previous: Draft | None) -> Verdict:
+        generation, epoch = 0, 1
+        if previous is not None:
+            generation, epoch = previous.run.stream.generation, previous.run.stream.epoch + 1
+        if event.order is not None:
+            epoch = max(event.order.epoch, epoch if previous else 0)
+        if previous is not None and previous.run.stream.state.is_active:
+            previous.because(event.cause).send(Event.SUPERSEDED, detail=f"epoch {epoch} was announced")
+        draft = lifecycle.begin(event, self._new_id(), epoch=epoch, generation=generation, now=self._now)
+        if event.source_id != ANONYMOUS:
+            draft.set_condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Announced")
+        self._drafts[draft.run.stream.id] = draft
+        self._latest[event.key] = draft.run.stream.id
+        return Verdict.STARTED
+
+    def _refresh(self, event: StreamAnnounced, draft: Draft) -> Verdict:
+        spec_before = draft.run.stream.spec
+        draft.because(event.cause).update(event)
+        draft.clear_condition(ConditionType.EPOCH_REGRESSED)
+        return Verdict.REPEATED if event.spec == spec_before else Verdict.UPDATED
+
+    def _confirm(self, draft: Draft, event: StreamAnnounced) -> None:
+        """Its source has just said that the run goes on."""
+        draft.because(event.cause).set_births_missed(0)
+        if draft.run.stream.is_source_lost:
+            draft.set_condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Announced")
+            draft.send(Event.SOURCE_BACK, detail="announced again")
+
+    def _regress(self, event: StreamAnnounced, draft: Draft | None, known_epoch: int) -> Verdict:
+        assert event.order is not None
+        self.rebirths.add(event.source_id)
+        if draft is not None:
+            draft.because(event.cause).set_condition(
+                ConditionType.EPOCH_REGRESSED,
+                ConditionStatus.TRUE,
+                "NewBootBelowKnownEpoch",
+                f"a new process of its source announced epoch {event.order.epoch}; {known_epoch} is known already",
+            )
+        return Verdict.REGRESSED
+
+    def _end(self, event: StreamEndAnnounced) -> Verdict:
+        draft = self._draft(event.key)
+        owned = draft is not None and draft.run.stream.source_id == event.source_id
+        if event.order is not None:
+            return self._end_ordered(event, event.order, draft if owned else None)
+        if draft is None or not owned:
+            return Verdict.UNKNOWN if draft is None else Verdict.NOT_OWNER
+        stream = draft.run.stream
+        if not stream.state.is_active:
+            return Verdict.ALREADY_ENDED
+        if stream.announced_epoch is not None:
+            return Verdict.UNNUMBERED
+        draft.because(event.cause).send(Event.END, reason=event.reason, detail=event.detail)
+        return Verdict.ENDED
+
+    def _end_ordered(self, event: StreamEndAnnounced, order: Order, draft: Draft | None) -> Verdict:
+        stream = draft.run.stream if draft else None
+        if draft is None or stream is None or stream.announced_epoch is None or order.epoch > stream.announced_epoch:
+            raised = self._raise_floor(event, order)
+            return Verdict.EARLY_END if raised else Verdict.ALREADY_ENDED
+        if order.epoch < stream.announced_epoch:
+            return Verdict.STALE
+        if not stream.state.is_active:
+            return Verdict.ALREADY_ENDED
+        if order.seq <= stream.seq:
+            return Verdict.STALE
+        self._raise_floor(event, order)
+        draft.because(event.cause).set_seq(order.seq)
+        draft.send(Event.END, reason=event.reason, detail=event.detail)
+        return Verdict.ENDED
+
+    def _stop(self, event: StopRequested) -> Verdict:
+        draft = self._drafts.get(event.stream_id)
+        if draft is None:
+            return Verdict.UNKNOWN
+        if not draft.run.stream.state.is_active:
+            return Verdict.ALREADY_ENDED
+        draft.because(event.cause).send(Event.STOP, detail=event.detail)
+        return Verdict.ENDED
+
+    # Sources
+
+    def _report(self, event: SourceReported) -> Verdict:
+        known = self._source(event.source_id)
+        if not event.is_online and (known is None or known.boot_id != event.boot_id):
+            return Verdict.STALE
+        self._put_source(event.source_id, event.boot_id, is_online=event.is_online)
+        for draft in self._owned(event.source_id):
+            draft.because(event.cause)
+            if not event.is_online:
+                draft.set_condition(
+                    ConditionType.SOURCE_ONLINE, ConditionStatus.FALSE, "LastWill", "its source is gone"
+                )
+                draft.send(Event.SOURCE_LOST, detail="the source's Last Will")
+            elif draft.run.stream.is_source_lost and draft.run.stream.source_boot_id in ("", event.boot_id):
+                draft.set_condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Online")
+                draft.send(Event.SOURCE_BACK, detail="the source is online again")
+        return Verdict.NOTED
+
+    def _birth(self, event: BirthReported) -> Verdict:
+        known = self._source(event.source_id)
+        if known is not None and _is_same_birth(known, event):
+            return Verdict.REPEATED
+        counts_misses = known is None or event.seq is not None or not _is_close(known, event, self._now)
+        self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)
+        for announced in event.streams:
+            self._announce(announced, is_birth=True)
+        listed = {announced.key for announced in event.streams}
+        if counts_misses:
+            for draft in self._owned(event.source_id):
+                if draft.run.stream.key not in listed:
+                    self._miss(draft.because(event.cause))
+        return Verdict.NOTED
+
+    def _miss(self, draft: Draft) -> None:
+        missed = draft.run.stream.births_missed + 1
+        draft.set_births_missed(missed)
+        draft.set_condition(
+            ConditionType.SOURCE_ONLINE, ConditionStatus.FALSE, "NotInBirth", "its source's birth does not list it"
+        )
+        if missed >= BIRTHS_UNTIL_END:
+            draft.send(Event.END, reason=Reason.SOURCE_LOST, detail=f"{missed} births in a row did not list it")
+        else:
+            draft.send(Event.SOURCE_LOST, detail="the source's birth does not list it")
+
+    def _note_stats(self, event: StatsReported) -> Verdict:
+        draft = self._draft(event.key)
+        if draft is None or not draft.run.stream.state.is_active:
+            return Verdict.UNKNOWN
+        if draft.run.stream.source_id != event.source_id:
+            return Verdict.NOT_OWNER
+        self.stats[draft.run.stream.id] = event.values
+        return Verdict.NOTED
+
+    # The books, with what this batch has added
+
+    def _draft(self, key: Key) -> Draft | None:
+        stream_id = self._latest.get(key)
+        return None if stream_id is None else self._drafts[stream_id]
+
+    def _owned(self, source_id: SourceId) -> list[Draft]:
+        owned = (self._drafts[stream_id] for stream_id in self._latest.values())
+        return [d for d in owned if d.run.stream.source_id == source_id and d.run.stream.state.is_active]
+
+    def _floor(self, source_id: SourceId, key: Key) -> Floor | None:
+        return self.floors.get((source_id, key)) or self._books.floors.get((source_id, key))
+
+    def _is_floored(self, event: StreamAnnounced, order: Order) -> bool:
+        floor = self._floor(event.source_id, event.key)
+        return floor is not None and order.epoch <= floor.epoch
+
+    def _raise_floor(self, event: StreamEndAnnounced, order: Order) -> bool:
+        floor = self._floor(event.source_id, event.key)
+        if floor is not None and floor.epoch >= order.epoch:
+            return False
+        self.floors[event.source_id, event.key] = Floor(order.epoch, event.boot_id or "")
+        return True
+
+    def _source(self, source_id: SourceId) -> Source | None:
+        return self.sources.get(source_id) or self._books.sources.get(source_id)
+
+    def _put_source(
+        self, source_id: SourceId, boot_id: str, *, is_online: bool, birth: BirthReported | None = None
+    ) -> None:
+        known = self._source(source_id)
+        source = known or Source(source_id, boot_id, is_online, self._now, self._now)
+        since = source.since if source.is_online == is_online else self._now
+        source = replace(source, boot_id=boot_id, is_online=is_online, since=since, seen_at=self._now)
+        if birth is not None:
+            source = replace(source, birth_boot_id=boot_id, birth_seq=birth.seq, birth_at=self._now)
+        self.sources[source_id] = source
+
+
+_NOBODY = Cause("nobody", "not yet attributed")
+
+
+def _is_outdated(stream: Stream, order: Order) -> bool:
+    numbered = stream.announced_epoch is not None
+    return stream.state.is_active and numbered and order.epoch > (stream.announced_epoch or 0)
+
+
+def _is_other_boot(known: str, said: str | None) -> bool:
+    return bool(known) and bool(said) and known != said
+
+
+def _is_same_birth(known: Source, birth: BirthReported) -> bool:
+    return birth.seq is not None and (known.birth_boot_id, known.birth_seq) == (birth.boot_id, birth.seq)
+
+
+def _is_close(known: Source, birth: BirthReported, now: datetime) -> bool:
+    same_boot = known.birth_boot_id == birth.boot_id
+    return same_boot and known.birth_at is not None and now - known.birth_at < BIRTH_SPACING

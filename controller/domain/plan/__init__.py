@@ -1,0 +1,44 @@
+"""The planner: what the database wishes against what the proxies run, and what to do about every difference.
+
+``plan`` is pure and total: equal readings give equal plans, every reading gives one. Carrying a plan out reaches the
+wish, and planning again then finds nothing to do. Rules it keeps: unknown is not absent; finished is not missing; a
+command names its exact target; nothing is stopped for want of a row before it was seen twice and given its grace; an
+old generation goes only when this very observation shows the new one.
+"""
+
+from datetime import datetime
+
+from controller.domain.model import Desired, Observed
+from controller.domain.plan.orphans import OrphanPlanner
+from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.runs import RunPlanner
+from controller.domain.plan.vocabulary import Action, Drift, DriftClass, DriftKind, Plan, Policy, Verb
+
+__all__ = ["Action", "Drift", "DriftClass", "DriftKind", "Plan", "Policy", "Verb", "plan"]
+
+
+def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime) -> Plan:
+    """Return what to do so that the proxies run what the database wishes.
+
+    Args:
+        desired: one reading of the database, taken after ``observed``, so that every placement a listed session could
+            have was known to it.
+        observed: the newest list of every proxy, each with how far it may be believed.
+        policy: graces and limits.
+        now: the database's time.
+    """
+    fleet = Fleet(observed, desired.keys)
+    actions: list[Action] = []
+    changes = []
+    runs = []
+    for run in desired.runs:
+        planner = RunPlanner(run, desired, fleet, policy, now)
+        planner.plan()
+        actions.extend(planner.actions)
+        runs.append(planner.draft.run)
+        change = planner.draft.change()
+        if change is not None:
+            changes.append(change)
+    orphans = OrphanPlanner(desired, runs, fleet, policy, now)
+    orphans.plan()
+    return Plan((*actions, *orphans.actions), tuple(changes), tuple(orphans.stops))

@@ -1,0 +1,123 @@
+"""Planning for sessions that no placement asks for."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from controller.domain.model import (
+    Command,
+    CommandKind,
+    Desired,
+    Key,
+    ProxyView,
+    Run,
+    Session,
+    StreamId,
+)
+from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.vocabulary import Action, Drift, DriftKind, Policy, Verb
+
+
+class OrphanPlanner:
+    """Classes every session without a placement by what the database can prove about it."""
+
+    def __init__(self, desired: Desired, runs: Iterable[Run], fleet: Fleet, policy: Policy, now: datetime) -> None:
+        self._desired = desired
+        self._fleet = fleet
+        self._policy = policy
+        self._now = now
+        self._runs: dict[StreamId, Run] = {}
+        self._newest: dict[Key, Run] = {}
+        self._known = {(p.stream_id, p.generation, p.proxy_id) for run in desired.runs for p in run.placements}
+        for run in runs:
+            stream = run.stream
+            self._runs[stream.id] = run
+            self._known |= {(p.stream_id, p.generation, p.proxy_id) for p in run.placements}
+            newest = self._newest.get(stream.key)
+            if newest is None or newest.stream.epoch < stream.epoch:
+                self._newest[stream.key] = run
+        self.actions: list[Action] = []
+        self.stops: list[Command] = []
+
+    def plan(self) -> None:
+        for view, session in self._fleet.sessions():
+            if (session.stream_id, session.generation, view.proxy_id) not in self._known:
+                self._look_at(view, session)
+
+    def _look_at(self, view: ProxyView, session: Session) -> None:
+        run = self._runs.get(session.stream_id)
+        if run is not None and run.stream.state.is_active:
+            self._look_at_generation(view, session, run)
+        elif run is not None or session.stream_id in self._desired.closed:
+            self._stop(view, session, DriftKind.ORPHAN_ENDED, "its stream has ended")
+        else:
+            self._look_at_stranger(view, session)
+
+    def _look_at_generation(self, view: ProxyView, session: Session, run: Run) -> None:
+        """Its stream runs, at another generation."""
+        evidence = f"generation {session.generation}, the database is at {run.stream.generation}"
+        newer = [p for p in run.wanted if p.generation > session.generation]
+        if any(self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in newer):
+            self._stop(view, session, DriftKind.ORPHAN_GENERATION, f"{evidence}; its replacement was seen")
+        else:
+            self._hold(view, session, DriftKind.ORPHAN_GENERATION, evidence, "its replacement has to be seen first")
+
+    def _look_at_stranger(self, view: ProxyView, session: Session) -> None:
+        """The database has no such stream. Perhaps it knows the key."""
+        run = self._newest.get(session.key)
+        if run is None:
+            self._look_at_unknown(view, session)
+            return
+        epoch = run.stream.epoch
+        if epoch > session.epoch:
+            self._stop(view, session, DriftKind.ORPHAN_SUPERSEDED, f"epoch {session.epoch}, the key is at {epoch}")
+        elif epoch < session.epoch:
+            evidence = f"epoch {session.epoch}, the database is at {epoch}"
+            self._hold(view, session, DriftKind.NEWER_THAN_DATABASE, evidence, "reported only")
+        elif run.stream.state.is_active:
+            evidence = f"the same key and epoch as stream {run.stream.id}"
+            self._hold(view, session, DriftKind.ORPHAN_UNKNOWN, evidence, "that stream takes it over")
+        else:
+            self._stop(view, session, DriftKind.ORPHAN_ENDED, f"epoch {epoch} of the key has ended")
+
+    def _look_at_unknown(self, view: ProxyView, session: Session) -> None:
+        drift = self._drift(view, session, DriftKind.ORPHAN_UNKNOWN, "the database knows neither stream nor key")
+        seen = self._desired.drifts.get(drift.drift_key)
+        looks = (seen.looks if seen else 0) + 1
+        age = self._now - seen.first_seen if seen else self._now - self._now
+        if looks >= self._policy.orphan_looks and age >= self._policy.orphan_grace:
+            self._stop(view, session, drift.kind, f"{drift.evidence}; nobody claimed it in {age.total_seconds():.0f} s")
+        else:
+            grace = self._policy.orphan_grace.total_seconds()
+            self._hold(
+                view, session, drift.kind, drift.evidence, f"{grace:.0f} s and {self._policy.orphan_looks} looks"
+            )
+
+    def _stop(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> None:
+        drift = self._drift(view, session, kind, evidence)
+        if (session.stream_id, session.generation) in self._desired.pending:
+            self.actions.append(self._action(Verb.HOLD, view, session, drift, "its stop is on the way"))
+            return
+        self.stops.append(
+            Command(
+                kind=CommandKind.STOP,
+                proxy_id=view.proxy_id,
+                boot_id=view.boot_id,
+                stream_id=session.stream_id,
+                key=session.key,
+                epoch=session.epoch,
+                generation=session.generation,
+                why=f"{kind}: {evidence}",
+            )
+        )
+        self.actions.append(self._action(Verb.STOP, view, session, drift))
+
+    def _hold(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str, gate: str) -> None:
+        self.actions.append(self._action(Verb.HOLD, view, session, self._drift(view, session, kind, evidence), gate))
+
+    def _drift(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> Drift:
+        return Drift(kind, session.key, session.stream_id, view.proxy_id, session.generation, evidence)
+
+    def _action(self, verb: Verb, view: ProxyView, session: Session, drift: Drift, gate: str = "") -> Action:
+        return Action(
+            verb, session.key, session.stream_id, view.proxy_id, session.generation, drift.evidence, drift, gate
+        )

@@ -1,0 +1,54 @@
+"""Where a stream goes: the observed proxies, indexed, and the choice among them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+
+from controller.domain.model import Key, Observed, ProxyId, ProxyView, Session, Stream, StreamId
+
+
+class Fleet:
+    """The observation, indexed for planning. Only fresh proxies can say that a session is not there."""
+
+    def __init__(self, observed: Observed, keys: frozenset[Key] | None) -> None:
+        self.views = {view.proxy_id: view for view in observed.proxies}
+        self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
+        self._by_placement: dict[tuple[ProxyId, StreamId, int], Session] = {}
+        self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
+        for view in observed.proxies:
+            for session in view.sessions:
+                if view.is_fresh and (keys is None or session.key in keys):
+                    self._by_placement[view.proxy_id, session.stream_id, session.generation] = session
+                    self._by_key.setdefault(session.key, []).append((view, session))
+
+    def session(self, proxy_id: ProxyId, stream_id: StreamId, generation: int) -> Session | None:
+        return self._by_placement.get((proxy_id, stream_id, generation))
+
+    def sessions(self) -> Iterator[tuple[ProxyView, Session]]:
+        """Yield every session of every fresh proxy, within the keys planned for."""
+        for entries in self._by_key.values():
+            yield from entries
+
+    def of_key(self, key: Key) -> list[tuple[ProxyView, Session]]:
+        return self._by_key.get(key, [])
+
+    def choose(self, stream: Stream) -> ProxyView | None:
+        """Pick a fresh proxy: one that runs the key already, else the least loaded, ties by rendezvous hash."""
+        candidates = [view for view in self.views.values() if view.is_fresh and not view.is_draining]
+        if not candidates:
+            return None
+        holders = {view.proxy_id for view, session in self.of_key(stream.key) if session.epoch == stream.epoch}
+        chosen = min(
+            candidates,
+            key=lambda view: (
+                view.proxy_id not in holders,
+                self._loads[view.proxy_id],
+                _rank(view.proxy_id, stream.key),
+            ),
+        )
+        self._loads[chosen.proxy_id] += 1
+        return chosen
+
+
+def _rank(proxy_id: ProxyId, key: Key) -> bytes:
+    return hashlib.blake2b(f"{proxy_id}/{key}".encode(), digest_size=8).digest()
