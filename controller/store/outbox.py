@@ -1,0 +1,132 @@
+"""Commands that wait for their proxy: written with the decision, sent after the commit, kept until they are settled.
+
+At least once, in order per stream: a later command of a stream is not due while an earlier one waits. The outbox makes
+repairs fast; what it loses, the control loop finds.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from controller.domain.model import Command, CommandKind, Key, PlacementState, StreamId
+from controller.store import engine, rows
+from controller.store.tables import outbox, placements
+
+_IS_PENDING = outbox.c.settled_at.is_(None)
+
+OVERTAKEN = "overtaken"
+"""The outcome of a command that was settled without being sent, because a later one says more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A command in the outbox."""
+
+    id: int
+    command: Command
+    created_at: datetime
+    not_before: datetime
+    attempts: int
+    """How often it has been sent without an answer."""
+    error: str
+    """Why the last attempt failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    count: int
+    oldest_at: datetime | None
+
+
+def add(session: Session, commands: Sequence[Command], *, now: datetime) -> None:
+    """Queue commands that belong to no run's change: stops of sessions that nobody asked for."""
+    if commands:
+        session.execute(insert(outbox), [rows.command_values(command, now) for command in commands])
+
+
+def due(session: Session, now: datetime, limit: int) -> tuple[Pending, ...]:
+    """Return the commands to be sent now, oldest first: of every stream only its first that waits."""
+    first = select(func.min(outbox.c.id)).where(_IS_PENDING).group_by(outbox.c.stream_id)
+    query = select(outbox).where(outbox.c.id.in_(first), outbox.c.not_before <= now).order_by(outbox.c.id).limit(limit)
+    return tuple(
+        Pending(row.id, rows.command_from(row), row.created_at, row.not_before, row.attempts, row.error)
+        for row in session.execute(query)
+    )
+
+
+def settle(session: Session, command_id: int, *, now: datetime, outcome: str = "") -> None:
+    """Take a command off the queue: it was answered. The row stays for a while, as history."""
+    session.execute(
+        update(outbox).where(outbox.c.id == command_id, _IS_PENDING).values(settled_at=now, outcome=outcome)
+    )
+
+
+def postpone(session: Session, command_id: int, *, attempts: int, not_before: datetime, error: str) -> None:
+    """Send a command again later: its result is unknown."""
+    session.execute(
+        update(outbox)
+        .where(outbox.c.id == command_id, _IS_PENDING)
+        .values(attempts=attempts, not_before=not_before, error=error)
+    )
+
+
+def drop_overtaken(session: Session, *, now: datetime) -> int:
+    """Settle what need not be sent any more; return how many.
+
+    That is a command with a later one of its kind for the same placement, one whose placement is gone, and an
+    ``ensure`` whose placement is no longer wanted.
+    """
+    later = outbox.alias("later")
+    repeated = select(later.c.id).where(
+        later.c.settled_at.is_(None),
+        later.c.id > outbox.c.id,
+        later.c.stream_id == outbox.c.stream_id,
+        later.c.generation == outbox.c.generation,
+        later.c.proxy_id == outbox.c.proxy_id,
+        later.c.kind == outbox.c.kind,
+    )
+    placed = select(placements.c.stream_id).where(
+        placements.c.stream_id == outbox.c.stream_id, placements.c.generation == outbox.c.generation
+    )
+    is_gone = placed.where(placements.c.state == PlacementState.GONE).exists()
+    is_unwanted = placed.where(placements.c.state == PlacementState.STOPPING).exists()
+    overtaken = or_(repeated.exists(), is_gone, and_(outbox.c.kind == CommandKind.ENSURE, is_unwanted))
+    # Ids first: SQLite would otherwise see the rows change under the question.
+    doomed = session.execute(select(outbox.c.id).where(_IS_PENDING, overtaken)).scalars().all()
+    for part in engine.parts(doomed):
+        session.execute(update(outbox).where(outbox.c.id.in_(part)).values(settled_at=now, outcome=OVERTAKEN))
+    return len(doomed)
+
+
+def pending(session: Session, keys: Collection[Key] | None = None) -> frozenset[tuple[StreamId, int]]:
+    """Return (stream, generation) of every command that waits, or of those about these keys."""
+    found: set[tuple[StreamId, int]] = set()
+    for condition in _about(keys):
+        query = select(outbox.c.stream_id, outbox.c.generation).where(_IS_PENDING, condition).distinct()
+        found.update((StreamId(stream_id), generation) for stream_id, generation in session.execute(query))
+    return frozenset(found)
+
+
+def backlog(session: Session) -> Backlog:
+    """Tell how many commands wait, and since when."""
+    query = select(func.count(), func.min(outbox.c.created_at)).where(_IS_PENDING)
+    count, oldest_at = session.execute(query).one()
+    return Backlog(count, oldest_at)
+
+
+def prune(session: Session, *, settled_before: datetime, limit: int = 1000) -> int:
+    """Delete commands settled before a time, at most ``limit``; return how many."""
+    old = select(outbox.c.id).where(outbox.c.settled_at < settled_before).order_by(outbox.c.settled_at).limit(limit)
+    doomed = session.execute(old).scalars().all()
+    for part in engine.parts(doomed):
+        session.execute(delete(outbox).where(outbox.c.id.in_(part)))
+    return len(doomed)
+
+
+def _about(keys: Collection[Key] | None) -> list[ColumnElement[bool]]:
+    if keys is None:
+        return [_IS_PENDING]
+    return [outbox.c.key.in_(part) for part in engine.parts(keys)]

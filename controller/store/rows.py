@@ -1,0 +1,238 @@
+"""Domain values as rows, and back. No queries here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from controller.domain.model import (
+    BootId,
+    Cause,
+    Command,
+    CommandKind,
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Key,
+    OnEof,
+    Outcome,
+    Output,
+    Placement,
+    PlacementState,
+    ProxyId,
+    Reason,
+    SourceId,
+    State,
+    Stream,
+    StreamId,
+    StreamSpec,
+    Transition,
+    Upstream,
+)
+
+Values = dict[str, Any]
+"""The columns of one row, by name, as the driver takes them."""
+
+
+def spec_values(spec: StreamSpec) -> Values:
+    return {
+        "upstreams": [{"url": upstream.url, "headers": list(upstream.headers)} for upstream in spec.upstreams],
+        "outputs": list(spec.outputs),
+        "on_demand": spec.on_demand,
+        "on_eof": spec.on_eof,
+    }
+
+
+def spec_from(values: Mapping[str, Any]) -> StreamSpec:
+    return StreamSpec(
+        upstreams=tuple(Upstream(item["url"], _pairs(item["headers"])) for item in values["upstreams"]),
+        outputs=tuple(Output(output) for output in values["outputs"]),
+        on_demand=values["on_demand"],
+        on_eof=OnEof(values["on_eof"]),
+    )
+
+
+def stream_values(stream: Stream) -> Values:
+    return {
+        "id": stream.id,
+        "key": stream.key,
+        "source_id": stream.source_id,
+        "epoch": stream.epoch,
+        "announced_epoch": stream.announced_epoch,
+        "seq": stream.seq,
+        "source_boot_id": stream.source_boot_id,
+        "state": stream.state,
+        "spec": spec_values(stream.spec),
+        "spec_generation": stream.spec_generation,
+        "generation": stream.generation,
+        "labels": dict(stream.labels),
+        "created_at": stream.created_at,
+        "state_since": stream.state_since,
+        "stall_timeout_seconds": stream.stall_timeout_seconds,
+        "expires_at": stream.expires_at,
+        "reason": stream.reason,
+        "reason_detail": stream.reason_detail,
+        "outcome": stream.outcome,
+        "conditions": [_condition_values(condition) for condition in stream.conditions],
+        "births_missed": stream.births_missed,
+        "failures": stream.failures,
+        "retry_at": stream.retry_at,
+        "ended_at": stream.ended_at,
+        "closed_at": stream.closed_at,
+        "version": stream.version,
+    }
+
+
+def stream_from(row: Row[Any]) -> Stream:
+    return Stream(
+        id=StreamId(row.id),
+        key=Key(row.key),
+        source_id=SourceId(row.source_id),
+        epoch=row.epoch,
+        announced_epoch=row.announced_epoch,
+        seq=row.seq,
+        source_boot_id=row.source_boot_id,
+        state=State(row.state),
+        spec=spec_from(row.spec),
+        created_at=row.created_at,
+        state_since=row.state_since,
+        spec_generation=row.spec_generation,
+        generation=row.generation,
+        labels=tuple(row.labels.items()),
+        stall_timeout_seconds=row.stall_timeout_seconds,
+        expires_at=row.expires_at,
+        reason=None if row.reason is None else Reason(row.reason),
+        reason_detail=row.reason_detail,
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+        conditions=tuple(_condition_from(item) for item in row.conditions),
+        births_missed=row.births_missed,
+        failures=row.failures,
+        retry_at=row.retry_at,
+        ended_at=row.ended_at,
+        closed_at=row.closed_at,
+        version=row.version,
+    )
+
+
+def placement_values(placement: Placement) -> Values:
+    return {
+        "stream_id": placement.stream_id,
+        "generation": placement.generation,
+        "proxy_id": placement.proxy_id,
+        "boot_id": placement.boot_id,
+        "spec_generation": placement.spec_generation,
+        "state": placement.state,
+        "requested_at": placement.requested_at,
+        "observed_at": placement.observed_at,
+        "stopping_at": placement.stopping_at,
+        "gone_at": placement.gone_at,
+        "reply_sequence": placement.reply_sequence,
+        "stop_replied": placement.stop_replied,
+    }
+
+
+def placement_from(row: Row[Any]) -> Placement:
+    return Placement(
+        stream_id=StreamId(row.stream_id),
+        generation=row.generation,
+        proxy_id=ProxyId(row.proxy_id),
+        boot_id=BootId(row.boot_id),
+        spec_generation=row.spec_generation,
+        state=PlacementState(row.state),
+        requested_at=row.requested_at,
+        observed_at=row.observed_at,
+        stopping_at=row.stopping_at,
+        gone_at=row.gone_at,
+        reply_sequence=row.reply_sequence,
+        stop_replied=row.stop_replied,
+    )
+
+
+def transition_values(transition: Transition) -> Values:
+    return {
+        "stream_id": transition.stream_id,
+        "key": transition.key,
+        "epoch": transition.epoch,
+        "at": transition.at,
+        "event": transition.event,
+        "from_state": transition.from_state,
+        "to_state": transition.to_state,
+        "reason": transition.reason,
+        "detail": transition.detail,
+        "actor": transition.cause.actor,
+        "cause": transition.cause.detail,
+    }
+
+
+def transition_from(row: Row[Any]) -> Transition:
+    return Transition(
+        stream_id=StreamId(row.stream_id),
+        key=Key(row.key),
+        epoch=row.epoch,
+        at=row.at,
+        event=row.event,
+        from_state=None if row.from_state is None else State(row.from_state),
+        to_state=State(row.to_state),
+        reason=None if row.reason is None else Reason(row.reason),
+        detail=row.detail,
+        cause=Cause(row.actor, row.cause),
+    )
+
+
+def command_values(command: Command, now: datetime) -> Values:
+    return {
+        "kind": command.kind,
+        "proxy_id": command.proxy_id,
+        "boot_id": command.boot_id,
+        "stream_id": command.stream_id,
+        "key": command.key,
+        "epoch": command.epoch,
+        "generation": command.generation,
+        "spec": None if command.spec is None else spec_values(command.spec),
+        "why": command.why,
+        "created_at": now,
+        "not_before": now,
+        "attempts": 0,
+        "error": "",
+    }
+
+
+def command_from(row: Row[Any]) -> Command:
+    return Command(
+        kind=CommandKind(row.kind),
+        proxy_id=ProxyId(row.proxy_id),
+        boot_id=BootId(row.boot_id),
+        stream_id=StreamId(row.stream_id),
+        key=Key(row.key),
+        epoch=row.epoch,
+        generation=row.generation,
+        spec=None if row.spec is None else spec_from(row.spec),
+        why=row.why,
+    )
+
+
+def _condition_values(condition: Condition) -> Values:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "since": condition.since.isoformat(),
+        "observed_generation": condition.observed_generation,
+    }
+
+
+def _condition_from(values: Mapping[str, Any]) -> Condition:
+    return Condition(
+        type=ConditionType(values["type"]),
+        status=ConditionStatus(values["status"]),
+        reason=values["reason"],
+        message=values["message"],
+        since=datetime.fromisoformat(values["since"]),
+        observed_generation=values["observed_generation"],
+    )
+
+
+def _pairs(items: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in items)

@@ -1,0 +1,231 @@
+"""Runs of keys with their placements: load, save, find, page.
+
+Whoever saves a change has loaded its run in the same transaction: writers are alone, so that nothing moves in between.
+The version check is there for those who forget.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from controller.domain.model import Change, Desired, Key, PlacementState, Run, SourceId, State, Stream, StreamId
+from controller.errors import StaleWriteError
+from controller.store import cursors, drift, engine, outbox, rows
+from controller.store.cursors import Page
+from controller.store.tables import outbox as commands
+from controller.store.tables import placements, streams, transitions
+
+# Load
+
+
+def load_runs(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, Run]:
+    """Load runs by id. Unknown ids are absent from the answer."""
+    return {run.stream.id: run for run in _load_where(session, streams.c.id, stream_ids)}
+
+
+def load_latest(session: Session, keys: Collection[Key]) -> dict[Key, Run]:
+    """Load the newest run of each key, whatever its state."""
+    runs: list[Run] = []
+    for part in engine.parts(keys):
+        runs += _load(session, _LATEST, {"values": part})
+    return {run.stream.key: run for run in runs}
+
+
+def load_by_source(session: Session, source_ids: Collection[SourceId]) -> dict[StreamId, Run]:
+    """Load every run of these sources that has not ended."""
+    return {run.stream.id: run for run in _load_where(session, streams.c.source_id, source_ids, _IS_ACTIVE)}
+
+
+def desired(
+    session: Session, session_stream_ids: Collection[StreamId] = (), keys: Collection[Key] | None = None
+) -> Desired:
+    """Read all that the database wishes, or, with ``keys``, all that it wishes of these keys.
+
+    ``closed`` answers for those of ``session_stream_ids`` whose run is CLOSED.
+    """
+    if keys is None:
+        runs = _load(session, select(streams).where(_IS_UNFINISHED))
+    else:
+        runs = _load_where(session, streams.c.key, keys, _IS_UNFINISHED)
+    known = {run.stream.id for run in runs}
+    others = load_runs(session, [stream_id for stream_id in session_stream_ids if stream_id not in known])
+    return Desired(
+        runs=tuple(runs),
+        closed=MappingProxyType({stream_id: run.stream for stream_id, run in others.items() if _is_closed(run.stream)}),
+        drifts=MappingProxyType(drift.load_open(session, keys)),
+        pending=outbox.pending(session, keys),
+    )
+
+
+def find(session: Session, key_or_id: str) -> Run | None:
+    """Find a run by its id, or the newest run of a key."""
+    by_id = load_runs(session, [StreamId(key_or_id)])
+    if by_id:
+        return by_id[StreamId(key_or_id)]
+    return load_latest(session, [Key(key_or_id)]).get(Key(key_or_id))
+
+
+def page(
+    session: Session,
+    *,
+    states: Collection[State] = (),
+    key: str | None = None,
+    labels: Mapping[str, str] = MappingProxyType({}),
+    cursor: str | None = None,
+    limit: int = 100,
+) -> Page[Run]:
+    """List runs, newest first. Without ``states`` and ``key``: those that are not CLOSED.
+
+    Raises:
+        InvalidError: the cursor cannot be read.
+    """
+    query = select(streams).order_by(streams.c.created_at.desc(), streams.c.id.desc()).limit(limit + 1)
+    if states:
+        query = query.where(streams.c.state.in_(states))
+    elif key is None:
+        query = query.where(_IS_OPEN)
+    if key is not None:
+        query = query.where(streams.c.key == key)
+    for name, value in labels.items():
+        query = query.where(streams.c.labels[name].as_string() == value)
+    if cursor is not None:
+        at, last_id = cursors.decode(cursor)
+        query = query.where(tuple_(streams.c.created_at, streams.c.id) < (at, str(last_id)))
+    runs = _load(session, query)
+    last = runs[limit - 1].stream if len(runs) > limit else None
+    return Page(tuple(runs[:limit]), cursors.encode(last.created_at, last.id) if last else None)
+
+
+def count_by_state(session: Session) -> dict[State, int]:
+    """Count the runs in every state but CLOSED, whose number says only how much history is kept."""
+    query = select(streams.c.state, func.count()).where(_IS_OPEN).group_by(streams.c.state)
+    counted = {State(state): count for state, count in session.execute(query)}
+    return {state: counted.get(state, 0) for state in State if state is not State.CLOSED}
+
+
+# Save
+
+
+def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
+    """Write everything these changes say. A run's version rises by one.
+
+    Raises:
+        StaleWriteError: a run was saved by somebody else since it was loaded; nothing of this call may be kept.
+    """
+    _update_streams(session, [change.run.stream for change in changes if not change.is_new])
+    _insert(session, insert(streams), [_raised(change.run.stream) for change in changes if change.is_new])
+    engine.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
+    _insert(session, insert(transitions), [rows.transition_values(t) for change in changes for t in change.transitions])
+    _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
+
+
+def record_reply(
+    session: Session, stream_id: StreamId, generation: int, sequence: int, *, stop_replied: bool = False
+) -> None:
+    """Note how far the proxy's sequence was when it answered a command about a placement. It never goes back."""
+    last = func.coalesce(placements.c.reply_sequence, -1)
+    target = and_(placements.c.stream_id == stream_id, placements.c.generation == generation)
+    session.execute(update(placements).where(target, last < sequence).values(reply_sequence=sequence))
+    if stop_replied:
+        session.execute(update(placements).where(target).values(stop_replied=True))
+
+
+def prune(session: Session, *, closed_before: datetime, forgotten_before: datetime, limit: int = 1000) -> int:
+    """Delete runs closed before a time; the last run of a key, which holds its fence and its order, only much later.
+
+    Returns how many were deleted: at most ``limit``, so that one call stays short.
+    """
+    newer = streams.alias("newer")
+    is_superseded = select(newer.c.id).where(newer.c.key == streams.c.key, newer.c.epoch > streams.c.epoch).exists()
+    is_old = and_(streams.c.closed_at < closed_before, or_(is_superseded, streams.c.closed_at < forgotten_before))
+    oldest = select(streams.c.id).where(is_old).order_by(streams.c.closed_at).limit(limit)
+    doomed = session.execute(oldest).scalars().all()
+    for part in engine.parts(doomed):
+        session.execute(delete(streams).where(streams.c.id.in_(part)))
+    return len(doomed)
+
+
+def _update_streams(session: Session, changed: Sequence[Stream]) -> None:
+    if not changed:
+        return
+    values = [_raised(stream) | {"old_id": stream.id, "old_version": stream.version} for stream in changed]
+    # The driver counts the rows of the whole batch; Result types do not know that this one came from an UPDATE.
+    written: Any = session.execute(_UPDATE, values)
+    if written.rowcount != len(changed):
+        raise _find_stale(session, changed)
+
+
+def _find_stale(session: Session, changed: Sequence[Stream]) -> StaleWriteError:
+    """Name the first run that somebody else saved; look at what was there before this transaction."""
+    session.rollback()
+    kept = load_runs(session, [stream.id for stream in changed])
+    stale = (s for s in changed if s.id not in kept or kept[s.id].stream.version != s.version)
+    stream = next(stale, changed[0])
+    return StaleWriteError(stream.id, stream.version)
+
+
+def _insert(session: Session, statement: Any, values: Sequence[rows.Values]) -> None:
+    if values:
+        session.execute(statement, values)
+
+
+def _raised(stream: Stream) -> rows.Values:
+    return rows.stream_values(stream) | {"version": stream.version + 1}
+
+
+def _is_closed(stream: Stream) -> bool:
+    return stream.state is State.CLOSED
+
+
+# Queries
+
+_IS_OPEN = streams.c.state != State.CLOSED
+_IS_ACTIVE = and_(_IS_OPEN, streams.c.state != State.ENDED)
+_IS_NOT_GONE = placements.c.state != PlacementState.GONE
+_IS_UNFINISHED = or_(_IS_OPEN, streams.c.id.in_(select(placements.c.stream_id).where(_IS_NOT_GONE)))
+
+_LATEST = select(streams).where(
+    tuple_(streams.c.key, streams.c.epoch).in_(
+        select(streams.c.key, func.max(streams.c.epoch))
+        .where(streams.c.key.in_(bindparam("values", expanding=True)))
+        .group_by(streams.c.key)
+    )
+)
+
+_PLACED = select(placements).where(_IS_NOT_GONE).order_by(placements.c.generation)
+_PLACED_OF = _PLACED.where(placements.c.stream_id.in_(bindparam("values", expanding=True)))
+
+# A run's key, source, epoch and birth never change.
+_UPDATE = (
+    update(streams)
+    .where(streams.c.id == bindparam("old_id"), streams.c.version == bindparam("old_version"))
+    .values({
+        column: bindparam(column.name)
+        for column in streams.c
+        if column.name not in ("id", "key", "source_id", "epoch", "created_at")
+    })
+)  # fmt: skip
+
+
+def _load_where(
+    session: Session, column: ColumnElement[Any], values: Collection[str], *conditions: ColumnElement[bool]
+) -> list[Run]:
+    query = select(streams).where(column.in_(bindparam("values", expanding=True)), *conditions)
+    runs: list[Run] = []
+    for part in engine.parts(values):
+        runs += _load(session, query, {"values": part})
+    return runs
+
+
+def _load(session: Session, query: Select[Any], parameters: Mapping[str, Any] = MappingProxyType({})) -> list[Run]:
+    found = [rows.stream_from(row) for row in session.execute(query, parameters)]
+    by_stream = defaultdict(list)
+    for part in engine.parts(stream.id for stream in found):
+        for row in session.execute(_PLACED_OF, {"values": part}):
+            by_stream[row.stream_id].append(rows.placement_from(row))
+    return [Run(stream, tuple(by_stream[stream.id])) for stream in found]

@@ -1,0 +1,335 @@
+"""The tables. Nothing outside ``store`` sees a row of them.
+
+Times are aware UTC datetimes; a state is a word checked by the database; what is only ever read as a whole (a spec, the
+conditions) is JSON. Text has no length limit here: what comes in was measured at the border, and a row that one
+database takes and the other refuses would block its batch for good. ``transitions`` is append-only. A migration repeats
+these definitions by hand, and a test holds the two equal.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.orm import Session
+
+from controller.domain.model import CommandKind, Outcome, PlacementState, Reason, State
+from controller.store.columns import BigId, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, words: type[StrEnum], *, name: str | None = None) -> CheckConstraint:
+    listed = ", ".join(f"'{word.value}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=name or column)
+
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("announced_epoch", BigInteger),
+    Column("seq", BigInteger, nullable=False),
+    Column("source_boot_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("spec_generation", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state_since", UtcDateTime, nullable=False),
+    Column("stall_timeout_seconds", Float),
+    Column("expires_at", UtcDateTime),
+    Column("reason", Text),
+    Column("reason_detail", Text, nullable=False),
+    Column("outcome", Text),
+    Column("conditions", JSON, nullable=False),
+    Column("births_missed", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("version", Integer, nullable=False),
+    _one_of("state", State),
+    _one_of("reason", Reason),
+    _one_of("outcome", Outcome),
+    CheckConstraint("(state IN ('ENDED', 'CLOSED')) = (ended_at IS NOT NULL)", name="ended_has_time"),
+    CheckConstraint("(state = 'CLOSED') = (closed_at IS NOT NULL)", name="closed_has_time"),
+    CheckConstraint("(ended_at IS NULL) = (reason IS NULL)", name="ended_has_reason"),
+    Index("uq_streams_key_epoch", "key", "epoch", unique=True),
+    # At most one run of a key has not ended.
+    Index(
+        "uq_streams_key_active",
+        "key",
+        unique=True,
+        sqlite_where=text("state NOT IN ('ENDED', 'CLOSED')"),
+        postgresql_where=text("state NOT IN ('ENDED', 'CLOSED')"),
+    ),
+    Index(
+        "ix_streams_open",
+        "source_id",
+        sqlite_where=text("state <> 'CLOSED'"),
+        postgresql_where=text("state <> 'CLOSED'"),
+    ),
+    Index("ix_streams_created_at_id", "created_at", "id"),
+    Index("ix_streams_closed_at", "closed_at"),
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("stream_id", Text, ForeignKey(streams.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    Column("proxy_id", Text, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("spec_generation", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("observed_at", UtcDateTime),
+    Column("stopping_at", UtcDateTime),
+    Column("gone_at", UtcDateTime),
+    Column("reply_sequence", BigInteger),
+    Column("stop_replied", Boolean, nullable=False),
+    _one_of("state", PlacementState),
+    CheckConstraint("(state = 'gone') = (gone_at IS NOT NULL)", name="gone_has_time"),
+    Index(
+        "ix_placements_not_gone",
+        "stream_id",
+        sqlite_where=text("state <> 'gone'"),
+        postgresql_where=text("state <> 'gone'"),
+    ),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("stream_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    _one_of("from_state", State),
+    _one_of("to_state", State),
+    Index("ix_transitions_stream_id_id", "stream_id", "id"),
+    Index("ix_transitions_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("proxy_id", Text, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("spec", JSON(none_as_null=True)),
+    Column("why", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("settled_at", UtcDateTime),
+    Column("outcome", Text),
+    _one_of("kind", CommandKind),
+    # Only what still waits is indexed, so that the index stays as small as the queue.
+    Index(
+        "ix_outbox_pending",
+        "stream_id",
+        "id",
+        sqlite_where=text("settled_at IS NULL"),
+        postgresql_where=text("settled_at IS NULL"),
+    ),
+    Index("ix_outbox_settled_at", "settled_at"),
+    sqlite_autoincrement=True,
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload_head", LargeBinary, nullable=False),
+    Column("payload_bytes", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_quarantine_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+floors = Table(
+    "floors",
+    metadata,
+    Column("source_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("ix_floors_at", "at"),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("boot_id", Text, nullable=False),
+    Column("is_online", Boolean, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("birth_boot_id", Text, nullable=False),
+    Column("birth_seq", BigInteger),
+    Column("birth_at", UtcDateTime),
+)
+
+proxies = Table(
+    "proxies",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("freshness", Text, nullable=False),
+    Column("observed_at", UtcDateTime),
+    Column("view", JSON, nullable=False),
+    Column("saved_at", UtcDateTime, nullable=False),
+)
+
+stream_stats = Table(
+    "stream_stats",
+    metadata,
+    Column("stream_id", Text, ForeignKey(streams.c.id, ondelete="CASCADE"), primary_key=True),
+    # Slot 0 is the newest; the others are a ring of samples, so that the history of a stream cannot grow.
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+reconcile_runs = Table(
+    "reconcile_runs",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("duration_seconds", Float, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("actions", JSON, nullable=False),
+    Column("error", Text, nullable=False),
+    Index("ix_reconcile_runs_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+drift = Table(
+    "drift",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("proxy_id", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("drift_class", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("gate", Text, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+    Column("looks", Integer, nullable=False),
+    Column("repaired_at", UtcDateTime),
+    CheckConstraint("drift_class IN ('A', 'E', 'N', 'R')", name="drift_class"),
+    # A drift is open once.
+    Index(
+        "uq_drift_open",
+        "kind",
+        "proxy_id",
+        "stream_id",
+        "generation",
+        unique=True,
+        sqlite_where=text("repaired_at IS NULL"),
+        postgresql_where=text("repaired_at IS NULL"),
+    ),
+    Index("ix_drift_repaired_at", "repaired_at"),
+    Index("ix_drift_stream_id", "stream_id"),
+    sqlite_autoincrement=True,
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+controls = Table(
+    "controls",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    CheckConstraint("scope IN ('global', 'proxy', 'stream')", name="scope"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    CheckConstraint("role IN ('viewer', 'publisher', 'operator')", name="role"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+
+def create(session: Session) -> None:
+    """Create every table in an empty database that lives only in memory. A database in a file is migrated instead."""
+    metadata.create_all(session.connection())
