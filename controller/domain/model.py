@@ -382,6 +382,23 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """One HTTP client of a session, counted from its real connection."""
+
+    viewer_id: str
+    proxy_id: ProxyId
+    stream_id: StreamId
+    key: Key
+    protocol: Output
+    address: str
+    user_agent: str
+    since_seconds: float
+    bytes_sent: int
+    lag_bytes: int
+    moves: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyView:
     """The last that was seen of one proxy, and how far it may be believed."""
 

@@ -1,0 +1,286 @@
+"""The one door to the proxies: their control API as domain values.
+
+The only importer of ``proxy.contract`` and the only user of the HTTP client in this house. It decides nothing and
+retries nothing; whatever is not a readable answer is a :class:`ProxyUnreachableError`, whose meaning is "unknown".
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import aiohttp
+from pydantic import ValidationError
+
+from controller.domain.model import (
+    BootId,
+    Command,
+    CommandKind,
+    Freshness,
+    Key,
+    Output,
+    ProxyId,
+    ProxyView,
+    Reply,
+    ReplyOutcome,
+    Session,
+    SessionState,
+    StreamId,
+    StreamSpec,
+    Viewer,
+)
+from controller.errors import ProxyUnreachableError
+from proxy import contract
+
+_Wire = TypeVar("_Wire", bound=contract.Wire)
+
+WATCH_LINE_BYTES_MAX = 4 * 1024 * 1024
+"""A line of the watch names the streams that changed; thousands at once fit."""
+
+
+@asynccontextmanager
+async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Open the HTTP client that all proxy clients of a process share."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=64, ttl_dns_cache=10)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=WATCH_LINE_BYTES_MAX) as http:
+        yield http
+
+
+class ProxyClient:
+    """The control API of the proxy that is found at one URL. Its identity is what it reports."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        *,
+        token: str,
+        list_timeout_seconds: float,
+        command_timeout_seconds: float,
+        watch_silence_seconds: float = 20.0,
+    ) -> None:
+        self.url = url
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._list_timeout_seconds = list_timeout_seconds
+        self._command_timeout_seconds = command_timeout_seconds
+        self._watch_silence_seconds = watch_silence_seconds
+
+    async def list(self) -> ProxyView:
+        """Return all that the proxy runs now, as a fresh view.
+
+        Raises:
+            ProxyUnreachableError: no readable answer within the list time-out.
+        """
+        body = await self._call("GET", "/sessions", seconds=self._list_timeout_seconds)
+        try:
+            listed = contract.SessionList.model_validate_json(body)
+        except ValidationError as invalid:
+            raise ProxyUnreachableError(self.url, f"its list cannot be read: {invalid.errors()[0]['msg']}") from invalid
+        return ProxyView(
+            proxy_id=ProxyId(listed.proxy_id),
+            url=self.url,
+            freshness=Freshness.FRESH,
+            boot_id=BootId(listed.boot_id),
+            sequence=listed.sequence,
+            public_url=listed.public_url,
+            observed_at=datetime.now(UTC),
+            is_draining=listed.draining,
+            is_synced=listed.synced,
+            token_highest=listed.token_highest,
+            sessions=tuple(_to_session(view) for view in listed.sessions),
+        )
+
+    async def send(self, command: Command, token: int) -> Reply:
+        """Carry out one command.
+
+        Raises:
+            ProxyUnreachableError: no readable answer: it may or may not have been done.
+        """
+        if command.kind is CommandKind.ENSURE:
+            return await self._ensure(command, token)
+        return await self._stop(command, token)
+
+    async def _ensure(self, command: Command, token: int) -> Reply:
+        assert command.spec is not None
+        request = contract.EnsureRequest(
+            epoch=command.epoch,
+            generation=command.generation,
+            boot_id=command.boot_id,
+            token=token,
+            spec=_to_wire(command.key, command.spec),
+        )
+        body = await self._call("PUT", f"/sessions/{command.stream_id}", body=request.model_dump_json())
+        reply = self._read(contract.EnsureReply, body)
+        return _to_reply(reply, reply.outcome.value)
+
+    async def _stop(self, command: Command, token: int) -> Reply:
+        query = {
+            "key": command.key,
+            "epoch": str(command.epoch),
+            "generation": str(command.generation),
+            "boot_id": command.boot_id,
+            "token": str(token),
+        }
+        body = await self._call("DELETE", f"/sessions/{command.stream_id}", query=query)
+        reply = self._read(contract.StopReply, body)
+        return _to_reply(reply, reply.outcome.value)
+
+    async def mark_synced(self, boot_id: BootId, token: int) -> None:
+        """Tell the proxy that all that should run there has been asked for: a key it does not have is unknown now."""
+        request = contract.SyncedRequest(boot_id=boot_id, token=token)
+        await self._call("POST", "/synced", body=request.model_dump_json())
+
+    async def viewers(self) -> tuple[Viewer, ...]:
+        """Return everybody who watches there now. Raises as ``list``."""
+        body = await self._call("GET", "/viewers", seconds=self._list_timeout_seconds)
+        listed = self._read(contract.ViewerList, body)
+        return tuple(_to_viewer(viewer, listed.proxy_id) for viewer in listed.items)
+
+    async def kick(self, viewer_id: str) -> bool:
+        """End one viewer; return whether the proxy had it."""
+        status, _ = await self._exchange("DELETE", f"/viewers/{viewer_id}")
+        return status < 300
+
+    async def watch(self) -> AsyncIterator[tuple[BootId, frozenset[StreamId]]]:
+        """Yield what changed, as it changes: (boot, streams to look at). Ends or raises when the feed does.
+
+        Raises:
+            ProxyUnreachableError: the feed is silent, closed or not readable.
+        """
+        url = self.url + contract.PREFIX + "/sessions/watch"
+        try:
+            async with self._http.get(url, headers=self._headers) as response:
+                if response.status != 200:
+                    raise ProxyUnreachableError(self.url, f"watch answered {response.status}")
+                while True:
+                    async with asyncio.timeout(self._watch_silence_seconds):
+                        line = await response.content.readline()
+                    if not line:
+                        return
+                    change = self._read(contract.Change, line)
+                    yield BootId(change.boot_id), frozenset(StreamId(i) for i in change.stream_ids)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failed:
+            raise ProxyUnreachableError(self.url, _explain(failed)) from failed
+
+    def _read(self, kind: type[_Wire], body: bytes) -> _Wire:
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError as invalid:
+            raise ProxyUnreachableError(self.url, f"unreadable answer: {body[:200]!r}") from invalid
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: str | None = None,
+        query: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> bytes:
+        """Return the body of an answer that the contract knows: 200, or 409 and 412 with an outcome in it."""
+        status, answer = await self._exchange(method, path, body=body, query=query, seconds=seconds)
+        if status not in (200, 204, 409, 412):
+            raise ProxyUnreachableError(self.url, f"{method} {path} answered {status}: {_problem(answer)}")
+        return answer
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: str | None = None,
+        query: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> tuple[int, bytes]:
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with (
+                asyncio.timeout(seconds or self._command_timeout_seconds),
+                self._http.request(
+                    method, self.url + contract.PREFIX + path, data=body, params=query, headers=headers
+                ) as response,
+            ):
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as failed:
+            raise ProxyUnreachableError(self.url, _explain(failed)) from failed
+
+
+def _explain(failed: BaseException) -> str:
+    if isinstance(failed, TimeoutError):
+        return "no answer in time"
+    return str(failed) or type(failed).__name__
+
+
+def _problem(answer: bytes) -> str:
+    try:
+        document = json.loads(answer)
+    except ValueError:
+        return answer[:200].decode(errors="replace")
+    return str(document.get("detail") or document.get("title") or document) if isinstance(document, dict) else ""
+
+
+def _to_wire(key: Key, spec: StreamSpec) -> contract.SessionSpec:
+    return contract.SessionSpec(
+        key=key,
+        upstreams=tuple(contract.Upstream(url=u.url, headers=dict(u.headers)) for u in spec.upstreams),
+        outputs=tuple(contract.Output(output.value) for output in spec.outputs),
+        on_demand=spec.on_demand,
+        on_eof=spec.on_eof.value,
+    )
+
+
+def _to_reply(reply: contract.CommandReply, outcome: str) -> Reply:
+    return Reply(
+        outcome=ReplyOutcome(outcome),
+        boot_id=BootId(reply.boot_id),
+        sequence=reply.sequence,
+        token_highest=reply.token_highest,
+        detail=reply.detail,
+        held_epoch=reply.held_epoch,
+        held_generation=reply.held_generation,
+    )
+
+
+def _to_session(view: contract.SessionView) -> Session:
+    return Session(
+        stream_id=StreamId(view.stream_id),
+        key=Key(view.key),
+        epoch=view.epoch,
+        generation=view.generation,
+        outputs=tuple(Output(output.value) for output in view.outputs),
+        state=SessionState(view.state.value),
+        finished_reason=view.finished_reason.value if view.finished_reason else "",
+        detail=view.detail,
+        wanted=view.wanted,
+        delivered=view.delivered,
+        failing_seconds=view.failing_seconds,
+        viewers_ts=view.viewers_ts,
+        viewers_hls=view.viewers_hls,
+        bytes_in=view.bytes_in,
+        bytes_out=view.bytes_out,
+        bitrate_bps=view.bitrate_bps,
+        last_byte_age_seconds=view.last_byte_age_seconds,
+        uptime_seconds=view.uptime_seconds,
+    )
+
+
+def _to_viewer(viewer: contract.Viewer, proxy_id: str) -> Viewer:
+    return Viewer(
+        viewer_id=viewer.viewer_id,
+        proxy_id=ProxyId(proxy_id),
+        stream_id=StreamId(viewer.stream_id),
+        key=Key(viewer.key),
+        protocol=Output(viewer.protocol.value),
+        address=viewer.address,
+        user_agent=viewer.user_agent,
+        since_seconds=viewer.since_seconds,
+        bytes_sent=viewer.bytes_sent,
+        lag_bytes=viewer.lag_bytes,
+        moves=viewer.moves,
+    )

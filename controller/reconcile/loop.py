@@ -1,0 +1,180 @@
+"""The cycle: observe, plan, save, do, and look again. Right without any bell, only slower.
+
+It reads everything it needs and then acts; running it twice equals running it once. Intent is committed before any
+proxy is told, and no network is awaited inside a transaction.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from controller.domain.model import Desired, Key, Observed
+from controller.domain.plan import Action, Plan, Policy, Verb, plan
+from controller.errors import DatabaseError, ProxyUnreachableError
+from controller.reconcile.dispatcher import Dispatcher
+from controller.reconcile.observe import Observer
+from controller.reconcile.queue import KeyQueue, Look
+from controller.store import plans, streams
+from controller.store.engine import Database
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+"""After a cycle that the database refused."""
+
+SYNC_SECONDS = 0.2
+"""Between looks at a proxy that has just booted, until all that should run there has been asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Both sides at one moment, and the database's time."""
+
+    desired: Desired
+    observed: Observed
+    now: datetime
+
+
+class Reconciler:
+    """Repeats the cycle for whatever the queue names."""
+
+    def __init__(
+        self,
+        database: Database,
+        observer: Observer,
+        queue: KeyQueue,
+        dispatcher: Dispatcher,
+        policy: Policy,
+        *,
+        changed: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._observer = observer
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._policy = policy
+        self._changed = changed
+        self._boots: frozenset[tuple[str, str, bool]] = frozenset()
+        self.cycles = 0
+        self.full_at: float | None = None
+        """When the last full cycle ended, on the monotonic clock."""
+
+    async def run(self) -> None:
+        while True:
+            look = await self._queue.take()
+            try:
+                await self.cycle(look)
+            except DatabaseError as failed:
+                log.warning("reconcile.failed", error=str(failed))
+                self._look_again(look, RETRY_SECONDS)
+
+    async def plan_now(self, keys: frozenset[Key] | None = None) -> Plan:
+        """Return what a cycle would do now, without doing it."""
+        reading = await self._read(keys)
+        return plan(reading.desired, reading.observed, self._policy, reading.now)
+
+    async def cycle(self, look: Look) -> Plan:
+        """Run one cycle; return what it did.
+
+        Raises:
+            DatabaseError: nothing was decided, or it is unknown whether it was.
+        """
+        began = time.perf_counter()
+        reading = await self._read(look.keys)
+        planned = plan(reading.desired, reading.observed, self._policy, reading.now)
+        saved = await self._database.write(
+            plans.save,
+            planned,
+            reading.observed,
+            keys=look.keys,
+            now=reading.now,
+            token=self._dispatcher.token,
+            duration_seconds=time.perf_counter() - began,
+        )
+        if saved.stale:
+            self._queue.ring(saved.stale)
+        if not planned.is_empty:
+            self._dispatcher.wake()
+            self._changed()
+        self._report(look, reading, planned, began)
+        if look.is_full:
+            await self._mark_synced(reading, planned)
+        self.cycles += 1
+        return planned
+
+    async def _read(self, keys: frozenset[Key] | None) -> Reading:
+        """List first, read the database then: a session that is listed has its placement in that reading."""
+        observed = await self._observer.observe()
+        self._notice_boots(observed, is_full=keys is None)
+        listed = frozenset(session.stream_id for view in observed.proxies for session in view.sessions)
+        desired, now = await self._database.read(streams.read, listed, keys)
+        return Reading(desired, observed, now)
+
+    def _notice_boots(self, observed: Observed, *, is_full: bool) -> None:
+        """A proxy that came, went or restarted concerns every key."""
+        boots = frozenset((view.proxy_id, view.boot_id, view.is_fresh) for view in observed.proxies)
+        if boots != self._boots and not is_full:
+            self._queue.ring_all()
+        if is_full:
+            self._boots = boots
+
+    def _look_again(self, look: Look, after_seconds: float) -> None:
+        if look.keys is None:
+            self._queue.ring_all(after_seconds)
+        else:
+            self._queue.ring(look.keys, after_seconds)
+
+    async def _mark_synced(self, reading: Reading, planned: Plan) -> None:
+        """Tell proxies that have just booted once nothing is left to be asked of them."""
+        self.full_at = time.monotonic()
+        busy = {p.proxy_id for change in planned.changes for p in change.placements}
+        for view in reading.observed.proxies:
+            if not view.is_fresh or view.is_synced:
+                continue
+            if view.proxy_id in busy or reading.desired.pending:
+                self._queue.ring_all(SYNC_SECONDS)
+                continue
+            client = self._observer.client(view.proxy_id)
+            try:
+                assert client is not None
+                await client.mark_synced(view.boot_id, self._dispatcher.token)
+            except ProxyUnreachableError as failed:
+                log.warning("proxy.unreachable", proxy=view.proxy_id, error=failed.detail)
+
+    def _report(self, look: Look, reading: Reading, planned: Plan, began: float) -> None:
+        """One line a cycle that found something, and one for each action or held action that concerns drift."""
+        for action in planned.actions:
+            if action.drift is not None:
+                _log_drift(action)
+        if planned.is_empty and not planned.actions:
+            return
+        log.info(
+            "reconcile.completed",
+            scope="full" if look.is_full else len(look.keys or ()),
+            streams=len(reading.desired.runs),
+            sessions=sum(len(view.sessions) for view in reading.observed.proxies),
+            proxies=len(reading.observed.proxies),
+            actions=len(planned.actions),
+            drifts=sum(1 for action in planned.actions if action.drift is not None),
+            seconds=round(time.perf_counter() - began, 4),
+        )
+
+
+def _log_drift(action: Action) -> None:
+    assert action.drift is not None
+    event = "drift.held" if action.verb is Verb.HOLD else "drift.repaired"
+    log.warning(
+        event,
+        kind=action.drift.kind.value,
+        drift_class=action.drift.kind.drift_class.value,
+        key=action.key,
+        stream=action.stream_id,
+        proxy=action.proxy_id,
+        generation=action.generation,
+        evidence=action.drift.evidence,
+        action=action.verb.value,
+        gate=action.gate,
+    )

@@ -1,0 +1,122 @@
+"""All proxies, listed once, as one observation with freshness.
+
+Unknown is not absent: a proxy that does not answer keeps its last list, marked ``stale``, and counts as ``lost`` only
+after ``lost_after``, counted from the start of this process when it was never reached.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from controller.domain.model import Freshness, Key, Observed, ProxyId, ProxyView, StreamId
+from controller.errors import ProxyUnreachableError
+from controller.proxy_client import ProxyClient
+
+log = structlog.get_logger(__name__)
+
+
+class Observer:
+    """The newest that is known of every proxy."""
+
+    def __init__(
+        self,
+        clients: Iterable[ProxyClient],
+        known: Iterable[ProxyView],
+        *,
+        lost_after: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._clients = {client.url: client for client in clients}
+        self._lost_after = lost_after
+        self._clock = clock
+        self._started_at = clock()
+        self._locks = {url: asyncio.Lock() for url in self._clients}
+        remembered = {view.url: view for view in known}
+        self._views: dict[str, ProxyView] = {
+            url: replace(remembered[url], freshness=Freshness.NEVER, error="not reached since start")
+            for url in self._clients
+            if url in remembered
+        }
+
+    @property
+    def clients(self) -> Mapping[str, ProxyClient]:
+        return self._clients
+
+    @property
+    def latest(self) -> Observed:
+        """The newest observation, without asking anybody."""
+        views = [self._aged(view) for view in self._views.values()]
+        return Observed(tuple(sorted(views, key=lambda view: view.proxy_id)))
+
+    async def observe(self) -> Observed:
+        """List every proxy, all at once, each within its time-out; return the newest observation."""
+        async with asyncio.TaskGroup() as group:
+            for client in self._clients.values():
+                group.create_task(self._refresh(client), name=f"list {client.url}")
+        return self.latest
+
+    def client(self, proxy_id: ProxyId) -> ProxyClient | None:
+        """Return the client of the proxy that last called itself so."""
+        view = next((view for view in self._views.values() if view.proxy_id == proxy_id), None)
+        return self._clients[view.url] if view is not None else None
+
+    def view_at(self, url: str) -> ProxyView | None:
+        return self._views.get(url)
+
+    def keys_of(self, url: str, stream_ids: Iterable[StreamId]) -> frozenset[Key] | None:
+        """Return the keys of streams that the proxy at this URL was seen to run; None when one is not known."""
+        view = self._views.get(url)
+        keys = {session.stream_id: session.key for session in view.sessions} if view is not None else {}
+        wanted = frozenset(stream_ids)
+        return frozenset(keys[i] for i in wanted) if wanted <= keys.keys() else None
+
+    async def _refresh(self, client: ProxyClient) -> None:
+        async with self._locks[client.url]:
+            try:
+                view = await client.list()
+            except ProxyUnreachableError as failed:
+                self._fail(client.url, failed.detail)
+                return
+            self._accept(view)
+
+    def _accept(self, view: ProxyView) -> None:
+        before = self._views.get(view.url)
+        if before is None or not before.is_fresh:
+            log.info("proxy.reached", proxy=view.proxy_id, url=view.url, boot=view.boot_id, sessions=len(view.sessions))
+        elif before.boot_id != view.boot_id:
+            log.warning("proxy.restarted", proxy=view.proxy_id, boot=view.boot_id, boot_before=before.boot_id)
+        self._views[view.url] = view
+        names = Counter(other.proxy_id for other in self._views.values())
+        if names[view.proxy_id] > 1:
+            # Two processes under one name: neither list proves anything about the other's sessions.
+            log.error("proxy.id_taken_twice", proxy=view.proxy_id, url=view.url)
+            self._views[view.url] = replace(
+                view,
+                proxy_id=ProxyId(f"{view.proxy_id}@{view.url}"),
+                freshness=Freshness.STALE,
+                error="its id is taken",
+            )
+
+    def _fail(self, url: str, detail: str) -> None:
+        before = self._views.get(url)
+        if before is None:
+            log.warning("proxy.unreachable", url=url, error=detail)
+            placeholder = ProxyView(ProxyId(url), url, Freshness.NEVER, error=detail)
+            self._views[url] = placeholder
+            return
+        if before.is_fresh or before.error != detail:
+            log.warning("proxy.unreachable", proxy=before.proxy_id, url=url, error=detail)
+        freshness = Freshness.NEVER if before.freshness is Freshness.NEVER else Freshness.STALE
+        self._views[url] = replace(before, freshness=freshness, error=detail)
+
+    def _aged(self, view: ProxyView) -> ProxyView:
+        if view.is_fresh:
+            return view
+        since = view.observed_at if view.freshness is not Freshness.NEVER else self._started_at
+        if self._clock() - (since or self._started_at) >= self._lost_after:
+            return replace(view, freshness=Freshness.LOST)
+        return view

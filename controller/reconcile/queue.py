@@ -1,0 +1,94 @@
+"""Keys that need a look: coalescing, delayed, bounded.
+
+Level-triggered: a bell says *where* to look, never what happened. A key that is rung while it is being looked at is
+looked at again; a bell is delayed at most, never dropped. When more keys ring than are worth naming, everything is
+looked at. Knows nothing of streams, proxies or the database; the clock is handed in.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from controller.domain.model import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What to look at: these keys, or everything."""
+
+    keys: frozenset[Key] | None
+
+    @property
+    def is_full(self) -> bool:
+        return self.keys is None
+
+
+class KeyQueue:
+    """Bells of keys, taken together at most every ``spacing_seconds``."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        resync_seconds: Callable[[], float],
+        spacing_seconds: float = 0.05,
+        keys_max: int = 2000,
+    ) -> None:
+        self._clock = clock
+        self._resync_seconds = resync_seconds
+        self._spacing_seconds = spacing_seconds
+        self._keys_max = keys_max
+        self._due: dict[Key, float] = {}
+        self._full_at = clock()
+        self._taken_at = clock() - spacing_seconds
+        self._rung = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait for a look."""
+        return len(self._due)
+
+    def ring(self, keys: Iterable[Key], after_seconds: float = 0.0) -> None:
+        """Ask for a look at these keys, now or later. An earlier bell of a key wins over a later one."""
+        at = self._clock() + after_seconds
+        for key in keys:
+            known = self._due.get(key)
+            if known is None or at < known:
+                self._due[key] = at
+        if len(self._due) > self._keys_max:
+            self.ring_all()
+        self._rung.set()
+
+    def ring_all(self, after_seconds: float = 0.0) -> None:
+        """Ask for a look at everything, now or later."""
+        self._full_at = min(self._full_at, self._clock() + after_seconds)
+        self._rung.set()
+
+    async def take(self) -> Look:
+        """Wait until something is due, then return all of it. The next full look is due a resync later."""
+        while True:
+            now = self._clock()
+            at = max(min(self._full_at, *self._due.values()) if self._due else self._full_at, self._earliest)
+            if at <= now:
+                return self._take(now)
+            self._rung.clear()
+            try:
+                async with asyncio.timeout(at - now):
+                    await self._rung.wait()
+            except TimeoutError:
+                continue
+
+    @property
+    def _earliest(self) -> float:
+        return self._taken_at + self._spacing_seconds
+
+    def _take(self, now: float) -> Look:
+        self._taken_at = now
+        if self._full_at <= now:
+            self._full_at = now + self._resync_seconds()
+            self._due = {key: at for key, at in self._due.items() if at > now}
+            return Look(None)
+        due = frozenset(key for key, at in self._due.items() if at <= now)
+        for key in due:
+            del self._due[key]
+        return Look(due)

@@ -1,0 +1,60 @@
+"""A plan, written down: the intent, in one transaction, before anything is done about it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from controller.domain.model import Change, Key, Observed
+from controller.domain.plan import Plan
+from controller.store import drift, outbox, proxies, reconcile_runs, streams
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a plan."""
+
+    stale: frozenset[Key]
+    """Keys whose run changed since the plan was made: nothing of theirs was written, they need another look."""
+
+
+def save(
+    session: Session,
+    planned: Plan,
+    observed: Observed,
+    *,
+    keys: Collection[Key] | None,
+    now: datetime,
+    token: int,
+    duration_seconds: float,
+) -> Saved:
+    """Write what still holds of a plan: changed runs, commands, drifts, the proxies as seen, and the cycle itself.
+
+    Args:
+        session: a writing transaction.
+        planned: what ``domain.plan`` decided.
+        observed: what it was decided on.
+        keys: what it was limited to; None for everything.
+        now: the database's time of the reading.
+        token: of the controller that planned.
+        duration_seconds: of the cycle, until now.
+    """
+    stale = _find_stale(session, planned.changes)
+    streams.save(session, [c for c in planned.changes if c.run.stream.key not in stale], now=now)
+    outbox.add(session, planned.stops, now=now)
+    outbox.drop_overtaken(session, now=now)
+    fresh = {view.proxy_id for view in observed.proxies if view.is_fresh}
+    drift.sync(session, planned.actions, now=now, keys=keys, fresh=fresh)
+    proxies.save(session, observed.proxies, now=now)
+    if keys is None or planned.actions:
+        reconcile_runs.add(
+            session, planned, observed, keys=keys, now=now, token=token, duration_seconds=duration_seconds
+        )
+    return Saved(stale)
+
+
+def _find_stale(session: Session, changes: Collection[Change]) -> frozenset[Key]:
+    """Return the keys whose run is no longer at the version that was planned on."""
+    versions = streams.versions(session, [change.run.stream.id for change in changes])
+    return frozenset(c.run.stream.key for c in changes if versions.get(c.run.stream.id) != c.run.stream.version)
