@@ -17,7 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    make_url,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
@@ -308,6 +321,22 @@ def parts(values: Iterable[T], size: int = VALUES_PER_STATEMENT) -> Iterator[lis
     distinct = list(dict.fromkeys(values))
     for start in range(0, len(distinct), size):
         yield distinct[start : start + size]
+
+
+def prune_by_id(
+    session: Session, table: Table, time: ColumnElement[datetime], *, before: datetime, keep_max: int, limit: int
+) -> int:
+    """Delete the oldest rows of a table with a rising id: those before a time, and those beyond ``keep_max``.
+
+    At most ``limit``, so that one call stays short; returns how many.
+    """
+    nth = select(table.c.id).order_by(table.c.id.desc()).offset(keep_max).limit(1)
+    beyond = session.execute(nth).scalar_one_or_none()
+    is_old = time < before if beyond is None else or_(time < before, table.c.id <= beyond)
+    doomed = session.execute(select(table.c.id).where(is_old).order_by(table.c.id).limit(limit)).scalars().all()
+    for part in parts(doomed):
+        session.execute(delete(table).where(table.c.id.in_(part)))
+    return len(doomed)
 
 
 # What is spelled differently

@@ -1,6 +1,6 @@
 """Commands that wait for their proxy: written with the decision, sent after the commit, kept until they are settled.
 
-At least once, in order per stream: a later command of a stream is not due while an earlier one waits. The outbox makes
+At least once, in order per stream and proxy: a later command is not due while an earlier one waits. The outbox makes
 repairs fast; what it loses, the control loop finds.
 """
 
@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from controller.domain.model import Command, CommandKind, Key, PlacementState, StreamId
+from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
 from controller.store import engine, rows
 from controller.store.tables import outbox, placements
 
@@ -47,14 +47,21 @@ def add(session: Session, commands: Sequence[Command], *, now: datetime) -> None
         session.execute(insert(outbox), [rows.command_values(command, now) for command in commands])
 
 
-def due(session: Session, now: datetime, limit: int) -> tuple[Pending, ...]:
-    """Return the commands to be sent now, oldest first: of every stream only its first that waits."""
-    first = select(func.min(outbox.c.id)).where(_IS_PENDING).group_by(outbox.c.stream_id)
+def due(session: Session, now: datetime, limit: int, proxy_id: ProxyId | None = None) -> tuple[Pending, ...]:
+    """Return the commands to be sent now (to one proxy), oldest first: of every stream and proxy only its first."""
+    waits = _IS_PENDING if proxy_id is None else and_(_IS_PENDING, outbox.c.proxy_id == proxy_id)
+    first = select(func.min(outbox.c.id)).where(waits).group_by(outbox.c.stream_id, outbox.c.proxy_id)
     query = select(outbox).where(outbox.c.id.in_(first), outbox.c.not_before <= now).order_by(outbox.c.id).limit(limit)
     return tuple(
         Pending(row.id, rows.command_from(row), row.created_at, row.not_before, row.attempts, row.error)
         for row in session.execute(query)
     )
+
+
+def read_due(session: Session, limit: int, proxy_id: ProxyId) -> tuple[datetime, tuple[Pending, ...]]:
+    """Return the database's time, and what is due for one proxy at it."""
+    now = engine.db_now(session)
+    return now, due(session, now, limit, proxy_id)
 
 
 def settle(session: Session, command_id: int, *, now: datetime, outcome: str = "") -> None:

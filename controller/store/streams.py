@@ -1,7 +1,7 @@
 """Runs of keys with their placements: load, save, find, page.
 
-Whoever saves a change has loaded its run in the same transaction: writers are alone, so that nothing moves in between.
-The version check is there for those who forget.
+Whoever loads a run and saves its change in one transaction is alone. Whoever decided on an earlier reading, as the
+control loop does, saves by ``save_fresh``: what has moved meanwhile is left out, and decided anew.
 """
 
 from collections import defaultdict
@@ -59,7 +59,24 @@ def desired(
         closed=MappingProxyType({stream_id: run.stream for stream_id, run in others.items() if _is_closed(run.stream)}),
         drifts=MappingProxyType(drift.load_open(session, keys)),
         pending=outbox.pending(session, keys),
+        keys=None if keys is None else frozenset(keys),
     )
+
+
+def read(
+    session: Session, session_stream_ids: Collection[StreamId], keys: Collection[Key] | None
+) -> tuple[Desired, datetime]:
+    """Read what is desired, and the database's time of the reading."""
+    return desired(session, session_stream_ids, keys), engine.db_now(session)
+
+
+def versions(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, int]:
+    """Return the version each of these streams is at."""
+    found: dict[StreamId, int] = {}
+    for part in engine.parts(stream_ids):
+        query = select(streams.c.id, streams.c.version).where(streams.c.id.in_(part))
+        found.update((StreamId(row.id), row.version) for row in session.execute(query))
+    return found
 
 
 def find(session: Session, key_or_id: str) -> Run | None:
@@ -124,15 +141,16 @@ def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
     _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
 
 
-def record_reply(
-    session: Session, stream_id: StreamId, generation: int, sequence: int, *, stop_replied: bool = False
-) -> None:
-    """Note how far the proxy's sequence was when it answered a command about a placement. It never goes back."""
-    last = func.coalesce(placements.c.reply_sequence, -1)
-    target = and_(placements.c.stream_id == stream_id, placements.c.generation == generation)
-    session.execute(update(placements).where(target, last < sequence).values(reply_sequence=sequence))
-    if stop_replied:
-        session.execute(update(placements).where(target).values(stop_replied=True))
+def save_fresh(session: Session, changes: Sequence[Change], *, now: datetime) -> frozenset[StreamId]:
+    """Write those of these changes whose run is still as it was when they were decided; return the others' ids."""
+    changed = [change.run.stream.id for change in changes if not change.is_new]
+    versions: dict[str, int] = {}
+    for part in engine.parts(changed):
+        found = session.execute(select(streams.c.id, streams.c.version).where(streams.c.id.in_(part)))
+        versions.update((row.id, row.version) for row in found)
+    fresh = [c for c in changes if c.is_new or versions.get(c.run.stream.id) == c.run.stream.version]
+    save(session, fresh, now=now)
+    return frozenset(changed) - {change.run.stream.id for change in fresh}
 
 
 def prune(session: Session, *, closed_before: datetime, forgotten_before: datetime, limit: int = 1000) -> int:

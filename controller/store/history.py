@@ -1,0 +1,53 @@
+"""Transitions: the append-only history of all runs, numbered in the order of commits."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from controller.domain.model import StreamId, Transition
+from controller.store import cursors, engine, rows
+from controller.store.cursors import Page
+from controller.store.tables import transitions
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    id: int
+    transition: Transition
+
+
+def follow(
+    session: Session, *, after_id: int = 0, stream_id: StreamId | None = None, limit: int = 500
+) -> tuple[Entry, ...]:
+    """Return what happened after an entry, oldest first. Nothing is ever committed below an id that was returned."""
+    query = select(transitions).where(transitions.c.id > after_id).order_by(transitions.c.id).limit(limit)
+    if stream_id is not None:
+        query = query.where(transitions.c.stream_id == stream_id)
+    return tuple(_entry_from(row) for row in session.execute(query))
+
+
+def page(
+    session: Session, *, stream_id: StreamId | None = None, cursor: str | None = None, limit: int = 100
+) -> Page[Entry]:
+    """List what happened, newest first. Raises InvalidError for a cursor that cannot be read."""
+    query = select(transitions)
+    if stream_id is not None:
+        query = query.where(transitions.c.stream_id == stream_id)
+    return cursors.page_by_id(session, query, transitions, _entry_from, cursor=cursor, limit=limit)
+
+
+def last_id(session: Session) -> int:
+    """Return the id to follow from, to see only what is still to come."""
+    return session.execute(select(func.coalesce(func.max(transitions.c.id), 0))).scalar_one()
+
+
+def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:
+    """Delete the oldest: those before a time and those beyond ``keep_max``, at most ``limit``; return how many."""
+    return engine.prune_by_id(session, transitions, transitions.c.at, before=before, keep_max=keep_max, limit=limit)
+
+
+def _entry_from(row: Row[Any]) -> Entry:
+    return Entry(row.id, rows.transition_from(row))

@@ -1,0 +1,100 @@
+"""Take a batch of events into the database in one transaction: one reading, one decision each, one writing."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.events import (
+    BirthReported,
+    Incoming,
+    MessageRefused,
+    SourceReported,
+    StatsReported,
+    StopRequested,
+    StreamAnnounced,
+    StreamEndAnnounced,
+)
+from controller.domain.model import Key, SourceId, StreamId
+from controller.store import floors, quarantine, sources, stats, streams
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch."""
+
+    verdicts: tuple[Verdict, ...]
+    """One per event, in their order."""
+    stream_ids: frozenset[StreamId]
+    """The runs that changed."""
+    keys: frozenset[Key]
+    """The keys that need a look."""
+    has_commands: bool
+    """Whether the dispatcher has something to send."""
+    rebirths: frozenset[SourceId]
+    """Sources to be asked for a birth."""
+
+
+def record(session: Session, events: Sequence[Incoming], *, now: datetime, new_id: Callable[[], StreamId]) -> Recorded:
+    """Decide on events in their order and save everything that they change. The number of statements is fixed."""
+    intake = Intake(_read_books(session, events), now, new_id)
+    verdicts = tuple(intake.admit(event) for event in events)
+    changes = intake.changes()
+    streams.save(session, changes, now=now)
+    floors.save(session, intake.floors, now=now)
+    sources.save(session, intake.sources.values())
+    stats.note(session, intake.stats, now=now)
+    quarantine.add(session, intake.refusals, now=now)
+    return Recorded(
+        verdicts=verdicts,
+        stream_ids=frozenset(change.run.stream.id for change in changes),
+        keys=frozenset(change.run.stream.key for change in changes),
+        has_commands=any(change.commands for change in changes),
+        rebirths=frozenset(intake.rebirths),
+    )
+
+
+def _read_books(session: Session, events: Sequence[Incoming]) -> Books:
+    names = _Names(events)
+    stopped = streams.load_runs(session, names.stream_ids)
+    keys = names.keys | {run.stream.key for run in stopped.values()}
+    owned = streams.load_by_source(session, names.owners)
+    runs = streams.load_latest(session, keys) | {run.stream.key: run for run in owned.values()}
+    return Books(
+        runs=runs,
+        floors=floors.load(session, names.floors),
+        sources=sources.load(session, names.owners),
+    )
+
+
+class _Names:
+    """What a batch speaks of."""
+
+    def __init__(self, events: Iterable[Incoming]) -> None:
+        self.keys: set[Key] = set()
+        self.stream_ids: set[StreamId] = set()
+        self.owners: set[SourceId] = set()
+        """Sources whose status or birth is in the batch."""
+        self.floors: set[tuple[SourceId, Key]] = set()
+        for event in events:
+            self._add(event)
+
+    def _add(self, event: Incoming) -> None:
+        match event:
+            case StreamAnnounced() | StreamEndAnnounced():
+                self.keys.add(event.key)
+                self.floors.add((event.source_id, event.key))
+            case StatsReported():
+                self.keys.add(event.key)
+            case StopRequested():
+                self.stream_ids.add(event.stream_id)
+            case SourceReported():
+                self.owners.add(event.source_id)
+            case BirthReported():
+                self.owners.add(event.source_id)
+                for announced in event.streams:
+                    self._add(announced)
+            case MessageRefused():
+                pass
