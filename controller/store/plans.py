@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Change, Key, Observed
-from controller.domain.plan import Plan
-from controller.store import drift, outbox, proxies, reconcile_runs, streams
+from controller.domain.plan import Plan, Verb
+from controller.store import drift, outbox, proxies, runs, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,35 @@ def save(
     streams.save(session, [c for c in planned.changes if c.run.stream.key not in stale], now=now)
     outbox.add(session, planned.stops, now=now)
     outbox.drop_overtaken(session, now=now)
-    fresh = {view.proxy_id for view in observed.proxies if view.is_fresh}
-    drift.sync(session, planned.actions, now=now, keys=keys, fresh=fresh)
-    proxies.save(session, observed.proxies, now=now)
-    if keys is None or planned.actions:
-        reconcile_runs.add(
-            session, planned, observed, keys=keys, now=now, token=token, duration_seconds=duration_seconds
-        )
+    unseen = {view.proxy_id for view in observed.proxies if not view.is_fresh}
+    drift.sync(session, planned.actions, now=now, keys=keys, unseen=unseen)
+    if keys is None:
+        # A look at single keys says little about the proxies, and comes often.
+        proxies.save(session, observed.proxies, now=now)
+    runs.add(session, _cycle(planned, observed, keys, now, token, duration_seconds))
     return Saved(stale)
+
+
+def _cycle(
+    planned: Plan,
+    observed: Observed,
+    keys: Collection[Key] | None,
+    now: datetime,
+    token: int,
+    duration_seconds: float,
+) -> runs.Cycle:
+    drifts = [action for action in planned.actions if action.drift is not None]
+    counts = {
+        "proxies": len(observed.proxies),
+        "proxies_fresh": sum(view.is_fresh for view in observed.proxies),
+        "sessions": sum(len(view.sessions) for view in observed.proxies),
+        "actions": len(planned.actions),
+        "commands": len(planned.stops) + sum(len(change.commands) for change in planned.changes),
+        "drifts": len(drifts),
+        "held": sum(action.verb is Verb.HOLD for action in drifts),
+    }
+    cause = "resync" if keys is None else f"{len(keys)} keys rang" if len(keys) != 1 else f"{min(keys)} rang"
+    return runs.Cycle(now, cause, token, duration_seconds, counts, planned.actions)
 
 
 def _find_stale(session: Session, changes: Collection[Change]) -> frozenset[Key]:
