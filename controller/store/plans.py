@@ -49,13 +49,14 @@ def save(
     if keys is None:
         # A look at single keys says little about the proxies, and comes often.
         proxies.save(session, observed.proxies, now=now)
-    runs.add(session, _cycle(planned, observed, keys, now, token, duration_seconds))
+    runs.add(session, _cycle(planned, observed, keys=keys, now=now, token=token, duration_seconds=duration_seconds))
     return Saved(stale)
 
 
 def _cycle(
     planned: Plan,
     observed: Observed,
+    *,
     keys: Collection[Key] | None,
     now: datetime,
     token: int,
