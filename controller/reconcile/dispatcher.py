@@ -94,7 +94,7 @@ class Dispatcher:
 
     async def _send_due(self, client: ProxyClient, proxy_id: ProxyId) -> bool:
         """Send one batch; return whether there may be more to send at once."""
-        now, due = await self._database.read(outbox.read_due, self._limits.batch_max, proxy_id)
+        _, due = await self._database.read(outbox.read_due, self._limits.batch_max, proxy_id)
         if not due:
             return False
         gate = asyncio.Semaphore(self._limits.concurrency)
@@ -102,15 +102,9 @@ class Dispatcher:
             tasks = [group.create_task(self._send(client, pending, gate), name="send") for pending in due]
         results = [task.result() for task in tasks]
         answered = [result for result in results if isinstance(result, Answered)]
-        await self._database.write(
-            replies.record,
-            answered,
-            [result for result in results if isinstance(result, Unanswered)],
-            now=now,
-            backoff=self._backoff,
-        )
+        unanswered = [result for result in results if isinstance(result, Unanswered)]
+        self._ring(await self._database.write(replies.record, answered, unanswered, backoff=self._backoff))
         self.sent += len(answered)
-        self._ring(item.pending.command.key for item in answered)
         return bool(answered)
 
     async def _send(self, client: ProxyClient, pending: Pending, gate: asyncio.Semaphore) -> Answered | Unanswered:
