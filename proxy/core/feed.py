@@ -1,0 +1,232 @@
+"""One run of media as a pipeline: bytes in, aligned, indexed, kept in the ring, cut for HLS.
+
+Pure: no await, no clock; times are handed in (``now`` is loop time, ``wall`` Unix time). One writer, any number of
+readers that hold positions of ``ring``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core import mpegts
+from proxy.core.mpegts import NULL_PACKET, Aligner, Indexer, RandomAccess
+from proxy.core.playlist import Cutter, MediaSegment, render
+from proxy.core.psi import PACKET_BYTES
+from proxy.core.ring import Ring, Segment
+
+BLIND_SECONDS: Final = 5.0
+"""A stream that shows no random access point for this long is joined anywhere."""
+BLIND_STEP_SECONDS: Final = 1.0
+RETENTION_SECONDS: Final = 20.0
+"""Without HLS the ring keeps about this much, however large it may be."""
+SPARE_SEGMENTS: Final = 3
+"""Segments kept behind the playlist's window, for clients with an older playlist."""
+OPEN_SHARE: Final = 4
+"""An HLS segment that fills this part of the ring is cut wherever it stands."""
+BREAK_SECONDS: Final = 2.0
+"""After a break, PIDs that show up within this time are announced as jumped."""
+LEAD_READ_BYTES: Final = 1024 * PACKET_BYTES
+KEEPALIVE_PACKETS: Final = 7
+
+
+@dataclass(slots=True)
+class _Break:
+    """A new connection's first moments: which PIDs have been announced, and until when to look."""
+
+    until: float | None = None
+    known: frozenset[int] = frozenset()
+
+
+class Feed:
+    """See the module. ``ring_bytes_max`` bounds the memory; ``discontinuities`` numbers this feed among a key's."""
+
+    def __init__(
+        self,
+        *,
+        ring_bytes_max: int,
+        new_segment: Callable[[int], Segment],
+        hls: bool,
+        segment_seconds: float = 4.0,
+        window_segments: int = 6,
+        blind_seconds: float = BLIND_SECONDS,
+        discontinuities: int = 0,
+    ) -> None:
+        kept_seconds = (window_segments + SPARE_SEGMENTS) * segment_seconds if hls else 0.0
+        self.ring = Ring(
+            bytes_max=ring_bytes_max,
+            seconds_max=max(RETENTION_SECONDS, kept_seconds),
+            new_segment=new_segment,
+        )
+        self.hls: Cutter | None = (
+            Cutter(
+                segment_seconds=segment_seconds,
+                window_segments=window_segments,
+                discontinuities=discontinuities,
+            )
+            if hls
+            else None
+        )
+        self._open_bytes_max = ring_bytes_max // OPEN_SHARE
+        self._blind_seconds = blind_seconds
+        self._aligner = Aligner()
+        self._indexer = Indexer()
+        self._break: _Break | None = None
+        self._hopeful_since: float | None = None
+        """Since when a random access point has been waited for, or the last one's time."""
+        self._run_position = 0
+        self._newest_at = 0.0
+        self._readers = 0
+        self.bytes_in = 0
+        self.closed = False
+
+    def write(self, chunk: bytes, now: float, wall: float) -> int:
+        """Take bytes as they came; return how many were appended, whole packets all of them."""
+        self.bytes_in += len(chunk)
+        packets = self._aligner.push(chunk)
+        if not packets or self.closed:
+            return 0
+        if self._break is not None:
+            packets = self._announce(packets, self._break, now)
+        position = self.ring.head
+        points = self._indexer.scan(packets, position, now, wall)
+        self.ring.append(packets, now)
+        for point in points:
+            self._add(point)
+        self._help_blindly(position, now, wall)
+        self._limit_open_segment(now, wall)
+        self._expire()
+        self._newest_at = now
+        return len(packets)
+
+    def discontinue(self) -> None:
+        """What is written next comes from a new connection: no byte, counter or clock of it continues the old."""
+        self._aligner.reset()
+        if not self.ring.head:
+            return
+        if self.hls is not None:
+            self.hls.interrupt(self.ring.head, self._newest_at, self._indexer.pcr)
+        self._indexer = Indexer()
+        self._run_position = self.ring.head
+        self._hopeful_since = None
+        self._break = _Break()
+
+    def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
+        """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
+        if self.closed or not self.ring.head:
+            return 0
+        self.ring.append(NULL_PACKET * packets, now)
+        self._expire()
+        return packets * PACKET_BYTES
+
+    def hold(self) -> None:
+        """Keep the storage for one more reader, even after ``close``; every hold needs its ``release``."""
+        self._readers += 1
+
+    def release(self) -> None:
+        self._readers -= 1
+        self._free()
+
+    def close(self) -> None:
+        """Take nothing more, and give the storage back with the last reader. A second call does nothing."""
+        self.closed = True
+        self._free()
+
+    def _free(self) -> None:
+        if self.closed and not self._readers:
+            self.ring.close()
+            self._expire()
+
+    @property
+    def head(self) -> int:
+        return self.ring.head
+
+    @property
+    def tail(self) -> int:
+        return self.ring.tail
+
+    @property
+    def resyncs(self) -> int:
+        return self._aligner.resyncs
+
+    @property
+    def junk_bytes(self) -> int:
+        """Bytes that were no packets. Much of it and no packets at all: the upstream is not MPEG-TS."""
+        return self._aligner.junk_bytes
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a viewer could be given a picture now."""
+        return self.ring.newest_point is not None
+
+    def join(self) -> RandomAccess | None:
+        """Return where a viewer that comes now begins."""
+        return self.ring.newest_point
+
+    def lead(self, point: RandomAccess) -> bytes:
+        """Return the packets to put between what a moved viewer has had and ``point``: the jump, told, and tables."""
+        following = self.ring.read(point.position, LEAD_READ_BYTES) or b""
+        announced, _ = mpegts.splice(point.prefix + following)
+        return announced + point.prefix
+
+    def playlist(self, query: str = "", *, ended: bool = False) -> str | None:
+        """Return the HLS playlist as of now, or None while there is no segment to list.
+
+        With ``ended`` no more will be written: the last segment is closed, and the playlist says that it is all.
+        """
+        if self.hls is None:
+            return None
+        if ended:
+            self.hls.interrupt(self.ring.head, self._newest_at, self._indexer.pcr)
+        listed = self.hls.listed
+        if not listed:
+            return None
+        return render(listed, target_seconds=self.hls.target_seconds, query=query, ended=ended)
+
+    def media_segment(self, sequence: int) -> MediaSegment | None:
+        return self.hls.find(sequence) if self.hls is not None else None
+
+    def media(self, segment: MediaSegment) -> bytes | None:
+        """Return a segment's bytes, tables first; None when the ring has dropped them."""
+        block = self.ring.read(segment.start, segment.end - segment.start)
+        return None if block is None else segment.prefix + block
+
+    def _announce(self, packets: bytes, broken: _Break, now: float) -> bytes:
+        """Put packets that tell of the break before the first ones of every PID of a new connection."""
+        if broken.until is None:
+            broken.until = now + BREAK_SECONDS
+        announced, broken.known = mpegts.splice(packets, broken.known)
+        if now >= broken.until:
+            self._break = None
+        return announced + packets
+
+    def _add(self, point: RandomAccess) -> None:
+        self.ring.add_point(point)
+        if self.hls is not None:
+            self.hls.reach(point)
+
+    def _help_blindly(self, position: int, now: float, wall: float) -> None:
+        """Let viewers join anywhere when this run of packets has shown no better place for too long."""
+        if self._indexer.tables.reference is None:
+            return
+        newest = self.ring.newest_point
+        if newest is not None and newest.position < self._run_position:
+            newest = None
+        if newest is not None and not newest.blind:
+            self._hopeful_since = newest.at
+            return
+        if self._hopeful_since is None:
+            self._hopeful_since = now
+        patience = self._blind_seconds if newest is None else BLIND_STEP_SECONDS + newest.at - self._hopeful_since
+        if now - self._hopeful_since >= patience:
+            self._add(self._indexer.blind(position, now, wall))
+
+    def _limit_open_segment(self, now: float, wall: float) -> None:
+        """Cut an HLS segment that would fill the ring before its next random access point."""
+        if self.hls is None or self.hls.open_position is None:
+            return
+        if self.ring.head - self.hls.open_position > self._open_bytes_max:
+            self.hls.reach(self._indexer.blind(self.ring.head, now, wall), force=True)
+
+    def _expire(self) -> None:
+        if self.hls is not None:
+            self.hls.expire(self.ring.tail)

@@ -1,0 +1,179 @@
+"""HLS (RFC 8216): cut the ring into media segments at random access points, and write the media playlist.
+
+Pure. A media segment is a range of ring positions and the tables to put before it, never a copy. Ranges need not
+touch: what lies between a break of the upstream and the next random access point belongs to no segment.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from proxy.core.mpegts import RandomAccess
+
+PTS_HZ: Final = 90_000
+PTS_CYCLE: Final = 1 << 33
+PCR_HZ: Final = 27_000_000
+PCR_CYCLE: Final = PTS_CYCLE * 300
+SECONDS_MAX: Final = 120.0
+"""A media clock that moved further than this within one segment has jumped."""
+QUICK_SEGMENTS: Final = 3
+QUICK_SECONDS: Final = 1.0
+"""The first segments of a feed may be this short, so that the first player need not wait for a full one."""
+EARLY: Final = 0.9
+"""A random access point this near to the target is taken: the next one may be far behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSegment:
+    """``prefix`` and then the ring's bytes from ``start`` to ``end``."""
+
+    sequence: int
+    start: int
+    end: int
+    prefix: bytes
+    duration_seconds: float
+    wall: float
+    """Unix time of its first picture."""
+    discontinuity: bool
+    """Its clock, counters or coding do not continue the segment before."""
+    discontinuities_before: int
+    """EXT-X-DISCONTINUITY tags before this segment's own, since the feed began."""
+
+    @property
+    def size(self) -> int:
+        return len(self.prefix) + self.end - self.start
+
+
+class Cutter:
+    """Turns random access points into a sliding window of media segments."""
+
+    def __init__(self, *, segment_seconds: float, window_segments: int, discontinuities: int = 0) -> None:
+        self._segment_seconds = segment_seconds
+        self._window = window_segments
+        self._kept: deque[MediaSegment] = deque()
+        self._open: RandomAccess | None = None
+        self._open_wall = 0.0
+        self._broken = False
+        self._sequence = -1
+        self._count = 0
+        self._discontinuities = discontinuities
+        self.target_seconds = max(1, round_half_up(segment_seconds))
+
+    def reach(self, point: RandomAccess, *, force: bool = False) -> None:
+        """A place to cut has come: end the open segment there if it is long enough, or by ``force``."""
+        if self._open is None:
+            self._begin(point, point.wall)
+            return
+        seconds, jumped = elapsed(self._open, point)
+        quick = self._count < QUICK_SEGMENTS
+        wanted = min(EARLY * self._segment_seconds, QUICK_SECONDS if quick else SECONDS_MAX)
+        if force or jumped or seconds >= wanted:
+            self._end(point.position, seconds)
+            self._broken = jumped
+            self._begin(point, point.wall if jumped else self._open_wall + seconds)
+
+    def interrupt(self, position: int, now: float, pcr: int | None) -> None:
+        """What follows ``position`` does not continue what came before: end the open segment here."""
+        if self._open is not None and position > self._open.position:
+            seconds = clock_seconds(self._open.pcr, pcr, PCR_HZ, PCR_CYCLE)
+            self._end(position, max(0.001, now - self._open.at) if seconds is None else seconds)
+        self._open = None
+        self._broken = self._count > 0
+
+    def expire(self, tail: int) -> None:
+        """Forget the segments whose bytes the ring has dropped, the open one included."""
+        while self._kept and self._kept[0].start < tail:
+            self._kept.popleft()
+        if self._open is not None and self._open.position < tail:
+            self._open = None
+            self._broken = self._count > 0
+
+    @property
+    def open_position(self) -> int | None:
+        return None if self._open is None else self._open.position
+
+    def find(self, sequence: int) -> MediaSegment | None:
+        """Return a segment that can still be read, listed or not."""
+        index = sequence - self._kept[0].sequence if self._kept else -1
+        return self._kept[index] if 0 <= index < len(self._kept) else None
+
+    @property
+    def listed(self) -> tuple[MediaSegment, ...]:
+        """The window a playlist shows now."""
+        return tuple(self._kept)[-self._window :]
+
+    def _begin(self, point: RandomAccess, wall: float) -> None:
+        self._open = point
+        self._open_wall = wall
+        if self._sequence < 0:
+            # Rises from feed to feed of one key without being stored: segments last a second or more.
+            self._sequence = int(wall)
+
+    def _end(self, position: int, seconds: float) -> None:
+        assert self._open is not None
+        start = self._open
+        self._kept.append(
+            MediaSegment(
+                self._sequence,
+                start.position,
+                position,
+                start.prefix,
+                seconds,
+                self._open_wall,
+                self._broken,
+                self._discontinuities,
+            )
+        )
+        self._discontinuities += self._broken
+        self._broken = False
+        self._sequence += 1
+        self._count += 1
+        self.target_seconds = max(self.target_seconds, round_half_up(float(f"{seconds:.3f}")))
+
+
+def elapsed(start: RandomAccess, end: RandomAccess) -> tuple[float, bool]:
+    """Return the seconds between two points and whether the media clock jumped between them."""
+    seconds = clock_seconds(start.pts, end.pts, PTS_HZ, PTS_CYCLE)
+    if seconds is not None:
+        return seconds, False
+    arrival = max(0.001, end.at - start.at)
+    if start.pts is not None and end.pts is not None:
+        return arrival, True
+    return clock_seconds(start.pcr, end.pcr, PCR_HZ, PCR_CYCLE) or arrival, False
+
+
+def clock_seconds(start: int | None, end: int | None, hertz: int, cycle: int) -> float | None:
+    """Return how far a wrapping clock went, or None when it cannot be told or it jumped."""
+    if start is None or end is None:
+        return None
+    seconds = (end - start) % cycle / hertz
+    return seconds if 0 < seconds <= SECONDS_MAX else None
+
+
+def round_half_up(seconds: float) -> int:
+    return int(seconds + 0.5)
+
+
+def render(segments: tuple[MediaSegment, ...], *, target_seconds: int, query: str = "", ended: bool = False) -> str:
+    """Write the media playlist of a window; ``query`` is put behind every segment's address."""
+    return "\n".join(_lines(segments, target_seconds, query, ended=ended)) + "\n"
+
+
+def _lines(segments: tuple[MediaSegment, ...], target_seconds: int, query: str, *, ended: bool) -> Iterator[str]:
+    yield "#EXTM3U"
+    yield "#EXT-X-VERSION:3"
+    yield f"#EXT-X-TARGETDURATION:{target_seconds}"
+    yield f"#EXT-X-MEDIA-SEQUENCE:{segments[0].sequence if segments else 0}"
+    if segments and segments[0].discontinuities_before:
+        yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{segments[0].discontinuities_before}"
+    for segment in segments:
+        if segment.discontinuity:
+            yield "#EXT-X-DISCONTINUITY"
+        when = datetime.fromtimestamp(segment.wall, UTC)
+        yield f"#EXT-X-PROGRAM-DATE-TIME:{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
+        yield f"#EXTINF:{segment.duration_seconds:.3f},"
+        yield f"{segment.sequence}.ts{query}"
+    if ended:
+        yield "#EXT-X-ENDLIST"

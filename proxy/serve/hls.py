@@ -1,0 +1,161 @@
+"""GET /hls/{key}/index.m3u8 and /hls/{key}/{sequence}.ts: playlists and segments out of the ring.
+
+A viewer enters the session with its first playlist and leaves when it falls silent (see ``audience``). Segments are
+sent in pieces read from the ring, so a slow client holds one piece, not a copy of the segment.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import re
+from typing import Final
+
+from aiohttp import ETag, web
+
+from proxy.contract import Output
+from proxy.core.feed import Feed
+from proxy.core.playlist import MediaSegment
+from proxy.errors import SessionOverError
+from proxy.registry import Registry
+from proxy.serve import tcp
+from proxy.serve.answers import CORS, RefusedError, find_even_ended, finished, not_yet
+from proxy.serve.audience import COOKIE, QUERY, Audience, Visit
+from proxy.serve.viewer import started_feed
+from proxy.session import Session
+
+FIRST_SEGMENT_SECONDS: Final = 15.0
+"""The first playlist waits so long for its first segment."""
+FIRST_SEGMENT_STEP_SECONDS: Final = 0.1
+PIECE_BYTES: Final = 256 * 1024
+PIECE_SECONDS: Final = 10.0
+"""A client that does not take a piece of a segment within this time is gone."""
+GZIP_LEVEL: Final = 6
+PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
+SEGMENT_TYPE: Final = "video/mp2t"
+PLAYLIST_HEADERS: Final = CORS | {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "no-cache"}
+_SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.ts")
+
+
+class HlsDoor:
+    """The handlers of one application."""
+
+    def __init__(self, registry: Registry, audience: Audience) -> None:
+        self._registry = registry
+        self._audience = audience
+
+    async def look(self, request: web.Request) -> web.StreamResponse:
+        """HEAD: say whether the key is served, without opening its upstream."""
+        find_even_ended(self._registry, request.match_info["key"], Output.HLS)
+        return web.Response(headers=PLAYLIST_HEADERS, content_type=PLAYLIST_TYPE)
+
+    async def playlist(self, request: web.Request) -> web.StreamResponse:
+        session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
+        visit = self._recognise(request, session)
+        with self._audience.answering(visit, request):
+            text = await self._text(session, visit)
+        return _playlist_response(request, text, visit)
+
+    async def look_at_segment(self, request: web.Request) -> web.StreamResponse:
+        session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
+        _, segment = _segment_of(session, request.match_info["segment"])
+        response = web.StreamResponse(headers=SEGMENT_HEADERS)
+        response.content_type = SEGMENT_TYPE
+        response.content_length = segment.size
+        return response
+
+    async def segment(self, request: web.Request) -> web.StreamResponse:
+        session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
+        feed, segment = _segment_of(session, request.match_info["segment"])
+        visit = self._recognise(request, session)
+        feed.hold()
+        try:
+            with self._audience.answering(visit, request):
+                return await _send(request, feed, segment, visit)
+        finally:
+            feed.release()
+
+    def _recognise(self, request: web.Request, session: Session) -> Visit:
+        try:
+            return self._audience.recognise(request, session, asyncio.get_running_loop().time())
+        except SessionOverError:
+            raise finished(session) from None
+
+    async def _text(self, session: Session, visit: Visit) -> str:
+        """Return the playlist of this viewer, as soon as there is a segment to list."""
+        query = f"?{QUERY}={visit.token}"
+        if not session.over:
+            await started_feed(session)
+        try:
+            async with asyncio.timeout(FIRST_SEGMENT_SECONDS):
+                while (text := _render(session, query)) is None:  # noqa: ASYNC110 - the core is pure, it rings no bell
+                    await asyncio.sleep(FIRST_SEGMENT_STEP_SECONDS)
+        except TimeoutError:
+            raise not_yet(f"{session.key} has no segment yet") from None
+        return text
+
+
+def _render(session: Session, query: str) -> str | None:
+    """Return the playlist as of now, None when there is nothing in it yet; raise when there will be nothing."""
+    text = session.feed.playlist(query, ended=session.over) if session.feed is not None else None
+    if session.stopped or (session.over and text is None):
+        raise finished(session)
+    return text
+
+
+def _playlist_response(request: web.Request, text: str, visit: Visit) -> web.StreamResponse:
+    tag = ETag(hashlib.blake2b(text.encode(), digest_size=9).hexdigest(), is_weak=True)
+    asked = request.if_none_match or ()
+    if any(one.value in (tag.value, "*") for one in asked):
+        response = web.Response(status=304, headers=PLAYLIST_HEADERS)
+    else:
+        body = text.encode()
+        response = web.Response(body=body, headers=PLAYLIST_HEADERS, content_type=PLAYLIST_TYPE)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+            response.headers["Content-Encoding"] = "gzip"
+    response.etag = tag
+    if request.cookies.get(COOKIE) != visit.token:
+        path = f"/hls/{request.match_info['key']}"
+        response.set_cookie(COOKIE, visit.token, path=path, httponly=True, samesite="Lax")
+    return response
+
+
+def _segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment]:
+    match = _SEGMENT_NAME.fullmatch(name)
+    feed = session.feed
+    segment = feed.media_segment(int(match[1])) if match and feed is not None else None
+    if feed is None or segment is None:
+        raise RefusedError(404, f"{name} is not, or no longer, a segment of {session.key}")
+    return feed, segment
+
+
+async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: Visit) -> web.StreamResponse:
+    """Send one segment piece by piece; end the connection when the ring drops it meanwhile."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    sock = tcp.socket_of(transport)
+    if sock is not None:
+        tcp.prepare(sock)
+    response = web.StreamResponse(headers=SEGMENT_HEADERS)
+    response.content_type = SEGMENT_TYPE
+    response.content_length = segment.size
+    await response.prepare(request)
+    block: bytes | None = segment.prefix
+    position = segment.start
+    while block:
+        try:
+            async with asyncio.timeout(PIECE_SECONDS):
+                await response.write(block)
+        except TimeoutError:
+            tcp.reset(transport)
+            raise ConnectionResetError from None
+        visit.viewer.bytes_sent += len(block)
+        block = feed.ring.read(position, min(PIECE_BYTES, segment.end - position))
+        position += len(block or b"")
+    if block is None:
+        tcp.reset(transport)
+        raise ConnectionResetError
+    await response.write_eof()
+    return response

@@ -1,0 +1,36 @@
+"""The viewers' HTTP doors, as one list for the application to mount."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from proxy.registry import Registry
+from proxy.serve.answers import guarded, preflight
+from proxy.serve.audience import Audience
+from proxy.serve.client import SlowRule
+from proxy.serve.hls import HlsDoor
+from proxy.serve.pump import Pump
+from proxy.serve.ts import TsDoor
+
+_TS = "/ts/{key}"
+_PLAYLIST = "/hls/{key}/index.m3u8"
+_SEGMENT = "/hls/{key}/{segment}"
+
+
+def routes(registry: Registry, pump: Pump, *, rule: SlowRule | None = None) -> Sequence[web.AbstractRouteDef]:
+    """Return the routes for viewers; ``pump.run()`` has to run while they are served."""
+    audience = Audience()
+    pump.sweep_with(audience.sweep)
+    ts = TsDoor(registry, pump, rule or SlowRule())
+    hls = HlsDoor(registry, audience)
+    return [
+        web.get(_TS, guarded(ts.watch), allow_head=False),
+        web.head(_TS, guarded(ts.look)),
+        web.options(_TS, preflight),
+        web.get(_PLAYLIST, guarded(hls.playlist), allow_head=False),
+        web.head(_PLAYLIST, guarded(hls.look)),
+        web.options(_PLAYLIST, preflight),
+        web.get(_SEGMENT, guarded(hls.segment), allow_head=False),
+        web.head(_SEGMENT, guarded(hls.look_at_segment)),
+        web.options(_SEGMENT, preflight),
+    ]
