@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
@@ -46,10 +46,14 @@ class Address:
             return False
 
     @property
-    def url(self) -> str:
-        """Where a browser on this machine finds it: a wildcard is not an address to connect to."""
+    def connectable(self) -> "Address":
+        """Where this machine finds it: a wildcard is not an address to connect to."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://{Address(host, self.port)}"
+        return Address(host, self.port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.connectable}"
 
 
 def parse_address(text: str) -> Address:
@@ -111,25 +115,33 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_to_none)]
 OptionalSeconds = Annotated[PositiveFloat | None, BeforeValidator(_to_none)]
 
 
-class Settings(BaseSettings):
-    """All that can be set about one controller."""
+Loaded = TypeVar("Loaded", bound="DatabaseSettings")
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is: all that a migration needs to know."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
 
     data_dir: Path = Field(Path(".penstock"), description="Folder of the database and of generated secrets.")
-    http: ListenAddress = Field(
-        Address("127.0.0.1", 8080), description="HOST:PORT of the page, the REST API and the metrics."
-    )
     database_url: DatabaseUrl = Field(
         default_factory=lambda values: f"sqlite:///{values.get('data_dir', Path())}/penstock.db",
         description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME; by default a file in the data folder.",
         repr=False,
     )
+
+
+class Settings(DatabaseSettings):
+    """All that can be set about one controller."""
+
     database_synchronous: Literal["FULL", "NORMAL"] = Field(
         "FULL",
-        description="SQLite only. With NORMAL a power cut (not a crash) may lose the last commits, and commits are faster.",
+        description="SQLite only. With NORMAL commits are faster, and a power cut (not a crash) may lose the last.",
     )
     database_readers: PositiveInt = Field(4, le=64, description="Threads that read the database at one time.")
+    http: ListenAddress = Field(
+        Address("127.0.0.1", 8080), description="HOST:PORT of the page, the REST API and the metrics."
+    )
 
     mqtt_url: str = Field(
         "mqtt://127.0.0.1:1883",
@@ -244,9 +256,18 @@ class Settings(BaseSettings):
 
 def load(overrides: Mapping[str, object] | None = None) -> Settings:
     """Read the environment; ``overrides`` (options of the command line) win. Raises StartupError, one line a fault."""
-    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    return _load(Settings, overrides or {})
+
+
+def load_database(overrides: Mapping[str, object] | None = None) -> DatabaseSettings:
+    """As ``load``, for what only needs the database."""
+    return _load(DatabaseSettings, overrides or {})
+
+
+def _load(kind: type[Loaded], overrides: Mapping[str, object]) -> Loaded:
+    given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # the options are checked by the model itself
+        return kind(**given)
     except ValidationError as error:
         faults = dict(_explain(fault) for fault in reversed(error.errors()) if fault["type"] not in CONSEQUENTIAL)
         raise StartupError("\n".join(f"{name}: {text}" for name, text in faults.items())) from None

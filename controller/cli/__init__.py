@@ -1,0 +1,58 @@
+"""The ``penstock`` command.
+
+Processes (``serve``, ``controller``, ``proxy``, ``db``) and questions to a running controller (``get``, ``why``,
+``plan``, ...), the latter over the public REST API alone. Modules here import nothing heavy at their top: a question
+must not wait for SQLAlchemy or FastAPI to be loaded, and shell completion runs this program at every TAB.
+"""
+
+import click
+from typing_extensions import override
+
+from controller.cli import processes, serve
+from controller.errors import StartupError
+
+EXIT_CANNOT_START = 2
+
+
+class CannotStartError(click.ClickException):
+    """Shown as plain lines, with exit code 2."""
+
+    exit_code = EXIT_CANNOT_START
+
+    @override
+    def show(self, file: object = None) -> None:
+        for line in self.message.splitlines():
+            click.echo(f"penstock: {line}", err=True)
+
+
+class Penstock(click.Group):
+    """The group of all commands; what keeps a process from starting is told in one line, not as a traceback."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            raise CannotStartError(error.detail) from error
+
+
+@click.group(cls=Penstock, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="penstock", message="penstock %(version)s")
+def cli() -> None:
+    """Penstock: a live-stream gateway that cannot lose track of its streams."""
+
+
+for command in (
+    serve.serve,
+    processes.controller,
+    processes.proxy,
+    processes.broker,
+    processes.demo,
+    processes.db,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="penstock")

@@ -1,0 +1,46 @@
+"""What every long-running ``penstock`` process does first: take its name, and follow its supervisor into death.
+
+It decides nothing about what the process is for.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+SUPERVISOR_VARIABLE = "PENSTOCK_SUPERVISOR_PID"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def begin(name: str, supervisor_pid: int | None = None) -> None:
+    """Show up in ``ps`` as ``penstock NAME``; with a supervisor, end when it ends, even by ``kill -9``."""
+    import setproctitle
+
+    setproctitle.setproctitle(f"penstock {name}")
+    if supervisor_pid is not None:
+        _follow(supervisor_pid)
+
+
+def _follow(supervisor_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # It may have died before the kernel was asked.
+    if os.getppid() != supervisor_pid:
+        sys.exit(1)
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run ``main`` on uvloop, and set its event on SIGTERM or SIGINT."""
+    import uvloop
+
+    async def run_until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_until_stopped())
