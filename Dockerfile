@@ -1,7 +1,10 @@
 # One image for all three commands: `serve` (everything on one machine), `controller` and `proxy`.
 #
 #   docker build -t penstock .
-#   docker run -p 8080:8080 -p 8090:8090 -e PENSTOCK_API_TOKEN=... -e PENSTOCK_CONTROL_TOKEN=... -v penstock:/var/lib/penstock penstock
+#   docker run -p 8080:8080 -p 8090:8090 -e PENSTOCK_API_TOKEN=... -v penstock:/var/lib/penstock penstock
+#
+# The broker embedded in `serve` asks nobody for a password, so it stays inside the container. For sources elsewhere give
+# -e PENSTOCK_MQTT_URL=... (a broker of your own), or use compose.yaml.
 #
 # BASE is any image with Python 3.11 and apt; give it with its digest for a build that can be repeated byte for byte.
 ARG BASE=python:3.11-slim-bookworm
@@ -56,4 +59,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
 # Both ends of a stream are told before the process goes; `penstock` handles SIGTERM itself, also as process 1.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["penstock"]
-CMD ["serve"]
+CMD ["serve", "--media", "0.0.0.0:8090"]

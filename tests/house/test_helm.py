@@ -365,6 +365,15 @@ def test_postgres_needs_no_volume() -> None:
     }
 
 
+@each_case
+def test_the_data_folder_can_be_written_to(values: Path) -> None:
+    """The root file system is read-only, so every folder that a process writes to must lie on a volume."""
+    for name, container in containers(render(values)):
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        folder = environment(container).get("PENSTOCK_DATA_DIR")
+        assert folder is None or folder["value"] in mounts, name
+
+
 def test_a_new_chart_version_restarts_no_proxy() -> None:
     """Versions in a pod's labels would roll every proxy, and every viewer, for a comment in the chart."""
     for name, pod in pods(render(case("everything"))):
@@ -374,15 +383,20 @@ def test_a_new_chart_version_restarts_no_proxy() -> None:
 # --- settings -------------------------------------------------------------------------------------------------------
 
 
-HOUSES = {"controller": "controller.settings", "migrations": "controller.settings", "proxy": "proxy.settings"}
+READERS = {
+    "controller": ("controller.settings", "Settings"),
+    "migrations": ("controller.settings", "DatabaseSettings"),
+    "proxy": ("proxy.settings", "Settings"),
+}
 
 
 @each_case
-@pytest.mark.parametrize("name", HOUSES)
+@pytest.mark.parametrize("name", READERS)
 def test_every_variable_is_a_setting_and_every_value_is_accepted(
     values: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = importlib.import_module(HOUSES[name]).Settings
+    module, model = READERS[name]
+    settings = getattr(importlib.import_module(module), model)
     prefix = settings.model_config["env_prefix"]
     known = {f"{prefix}{field}".upper() for field in settings.model_fields}
     for variable in [variable for variable in os.environ if variable.startswith("PENSTOCK_")]:
