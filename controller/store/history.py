@@ -41,7 +41,8 @@ def page(
 
 def last_id(session: Session) -> int:
     """Return the id to follow from, to see only what is still to come."""
-    return session.execute(select(func.coalesce(func.max(transitions.c.id), 0))).scalar_one()
+    newest: int | None = session.execute(select(func.max(transitions.c.id))).scalar_one()
+    return newest or 0
 
 
 def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:

@@ -4,11 +4,11 @@ At least once, in order per stream and proxy: a later command is not due while a
 repairs fast; what it loses, the control loop finds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
@@ -64,20 +64,33 @@ def read_due(session: Session, limit: int, proxy_id: ProxyId) -> tuple[datetime,
     return now, due(session, now, limit, proxy_id)
 
 
-def settle(session: Session, command_id: int, *, now: datetime, outcome: str = "") -> None:
-    """Take a command off the queue: it was answered. The row stays for a while, as history."""
-    session.execute(
-        update(outbox).where(outbox.c.id == command_id, _IS_PENDING).values(settled_at=now, outcome=outcome)
-    )
+def settle(session: Session, outcomes: Mapping[int, str], *, now: datetime) -> None:
+    """Take commands off the queue, by id: they were answered. The rows stay for a while, as history."""
+    if outcomes:
+        values = [{"settled_id": i, "at": now, "how": how} for i, how in outcomes.items()]
+        session.execute(_SETTLE, values)
 
 
-def postpone(session: Session, command_id: int, *, attempts: int, not_before: datetime, error: str) -> None:
-    """Send a command again later: its result is unknown."""
-    session.execute(
-        update(outbox)
-        .where(outbox.c.id == command_id, _IS_PENDING)
-        .values(attempts=attempts, not_before=not_before, error=error)
-    )
+def postpone(session: Session, again: Sequence[tuple[Pending, datetime, str]]) -> None:
+    """Send commands again, not before a time, because of an error: their result is unknown."""
+    if again:
+        values = [
+            {"postponed_id": pending.id, "tried": pending.attempts + 1, "earliest": earliest, "why_not": error}
+            for pending, earliest, error in again
+        ]
+        session.execute(_POSTPONE, values)
+
+
+_SETTLE = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("settled_id"), _IS_PENDING)
+    .values(settled_at=bindparam("at"), outcome=bindparam("how"))
+)
+_POSTPONE = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("postponed_id"), _IS_PENDING)
+    .values(attempts=bindparam("tried"), not_before=bindparam("earliest"), error=bindparam("why_not"))
+)
 
 
 def drop_overtaken(session: Session, *, now: datetime) -> int:

@@ -43,21 +43,14 @@ def record(
     drafts: dict[StreamId, Draft] = {}
     for item in answered:
         command = item.pending.command
-        outbox.settle(session, item.pending.id, now=now, outcome=item.reply.outcome.value)
         run = runs.get(command.stream_id)
         if run is not None:
             draft = drafts.setdefault(command.stream_id, _draft(run, item, now))
             answers.fold(draft, command, item.reply, backoff)
     changes = [change for draft in drafts.values() if (change := draft.change()) is not None]
     streams.save(session, changes, now=now)
-    for late in unanswered:
-        outbox.postpone(
-            session,
-            late.pending.id,
-            attempts=late.pending.attempts + 1,
-            not_before=now + late.retry_after,
-            error=late.error,
-        )
+    outbox.settle(session, {item.pending.id: item.reply.outcome.value for item in answered}, now=now)
+    outbox.postpone(session, [(late.pending, now + late.retry_after, late.error) for late in unanswered])
     return frozenset(item.pending.command.key for item in answered)
 
 

@@ -1,7 +1,7 @@
 """Runs of keys with their placements: load, save, find, page.
 
 Whoever loads a run and saves its change in one transaction is alone. Whoever decided on an earlier reading, as the
-control loop does, saves by ``save_fresh``: what has moved meanwhile is left out, and decided anew.
+control loop does, asks for ``versions`` first and leaves out what has moved meanwhile.
 """
 
 from collections import defaultdict
@@ -139,18 +139,6 @@ def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
     engine.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
     _insert(session, insert(transitions), [rows.transition_values(t) for change in changes for t in change.transitions])
     _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
-
-
-def save_fresh(session: Session, changes: Sequence[Change], *, now: datetime) -> frozenset[StreamId]:
-    """Write those of these changes whose run is still as it was when they were decided; return the others' ids."""
-    changed = [change.run.stream.id for change in changes if not change.is_new]
-    versions: dict[str, int] = {}
-    for part in engine.parts(changed):
-        found = session.execute(select(streams.c.id, streams.c.version).where(streams.c.id.in_(part)))
-        versions.update((row.id, row.version) for row in found)
-    fresh = [c for c in changes if c.is_new or versions.get(c.run.stream.id) == c.run.stream.version]
-    save(session, fresh, now=now)
-    return frozenset(changed) - {change.run.stream.id for change in fresh}
 
 
 def prune(session: Session, *, closed_before: datetime, forgotten_before: datetime, limit: int = 1000) -> int:
