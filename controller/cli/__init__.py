@@ -36,8 +36,23 @@ class Penstock(click.Group):
             raise CannotStartError(error.detail) from error
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata
+
+    try:
+        version = metadata.version("penstock")
+    except metadata.PackageNotFoundError:
+        version = "(from a checkout, not installed)"
+    click.echo(f"penstock {version}")
+    ctx.exit()
+
+
 @click.group(cls=Penstock, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="penstock", message="penstock %(version)s")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version, exit."
+)
 def cli() -> None:
     """Penstock: a live-stream gateway that cannot lose track of its streams."""
 

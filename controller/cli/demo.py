@@ -1,7 +1,7 @@
 """``penstock demo``: a well-behaved source with one stream, which is the test clip that ships with the proxy.
 
-It is what a source of your own has to be: a status with a Last Will, a birth on connecting and when asked for one, epochs
-and sequence numbers, and an end that names its stream. It is not part of the controller: it speaks MQTT alone.
+It is what a source of your own has to be: a status with a Last Will, a birth on connecting and when asked for one,
+epochs and sequence numbers, and an end that names its stream. No part of the controller: it speaks MQTT alone.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ data_option = click.option("--data", "data_dir", metavar="DIR", help="Folder of 
 def controller(supervisor_pid: int | None, proxies: tuple[str, ...], **options: str | None) -> None:
     """Run a controller: it decides, and remembers.
 
-    All else is set by the environment: see the reference of settings.
+    What has no option here is set by the environment.
     """
     process.begin("controller", supervisor_pid)
     from controller import app, settings
@@ -64,7 +64,7 @@ def broker(supervisor_pid: int | None, bind: str) -> None:
 @click.option("--key", default="demo", show_default=True, help="Key of the stream.")
 @supervised
 def demo(supervisor_pid: int | None, mqtt_url: str, key: str) -> None:
-    """Announce a demo stream over MQTT, as a source does, until stopped."""
+    """Announce a demo stream over MQTT, as sources do."""
     process.begin("demo", supervisor_pid)
     from controller import telemetry
     from controller.cli import demo as source

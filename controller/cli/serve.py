@@ -100,7 +100,7 @@ class Machine:
 def serve(
     *, data_dir: str, http: str, media: str, mqtt: str, mqtt_url: str | None, database_url: str | None, demo: bool
 ) -> None:
-    """Run everything on this machine: controller, proxy and MQTT broker."""
+    """Run everything on this machine."""
     process.begin("serve")
     from controller import telemetry
 
