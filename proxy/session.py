@@ -1,0 +1,500 @@
+"""One session: at most one pull, one feed, and the viewers of one key.
+
+``Session.run`` is the session's only task. Everything that others call (``enter``, ``leave``, ``stop``, ``replace``,
+``tick``) is synchronous: a decision is taken and visible before anybody else runs. There are no timers: the pull runs
+inside one ``asyncio.timeout`` scope whose deadline is moved, so a viewer who comes back within the linger takes the
+deadline away and nothing is left that could close the upstream later.
+
+A session never decides to exist: it is made, replaced and stopped by the registry, and holds only its own objects, so
+a late teardown can touch nothing of a successor under the same key.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from proxy import contract
+from proxy.contract import (
+    FinishedReason,
+    Output,
+    SessionSpec,
+    SessionView,
+    Upstream,
+    UpstreamState,
+    digest,
+)
+from proxy.core.feed import Feed
+from proxy.errors import SessionOverError, StartFailedError, ViewerLimitError
+from proxy.upstream.items import Reader
+from proxy.upstream.pull import Ending, Pull, PullLimits, RoundFailed
+from proxy.upstream.vitals import Vitals
+
+PLAY_OUT_STEP_SECONDS: Final = 0.1
+START_ROUNDS_MAX: Final = 5
+"""A session that is to end with its upstream, and is not on demand, finishes when it could not be started so often."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """All in seconds."""
+
+    linger_seconds: float = 10.0
+    """The upstream is closed so long after the last viewer left."""
+    start_timeout_seconds: float = 10.0
+    """A viewer is answered within so long, with media or with the reason why not."""
+    start_hold_seconds: float = 2.0
+    """After a failed start, viewers get the same answer for so long without another attempt."""
+    stall_seconds: float = 5.0
+    """An open upstream that is silent for so long counts as stalled."""
+    keepalive_seconds: float = 2.0
+    """Viewers get null packets when no media has come for so long."""
+    give_up_seconds: float = 60.0
+    """An on-demand session that failed for so long sends its viewers away and becomes idle."""
+    finish_seconds: float = 30.0
+    """Viewers of a finished session may fetch the rest for so long."""
+
+
+@dataclass(slots=True, eq=False)
+class Viewer:
+    """One client of a session. ``since`` is loop time; ``position`` is the next byte of the feed it gets."""
+
+    viewer_id: str
+    protocol: Output
+    address: str
+    user_agent: str
+    since: float
+    bytes_sent: int = 0
+    position: int = 0
+    moves: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it has to go: the session stopped, or an operator sent it away."""
+
+
+@dataclass(slots=True)
+class ViewerGauge:
+    """How many viewers this proxy has and may have, over all sessions."""
+
+    limit: int
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPorts:
+    """What a session needs from outside, the same for all sessions."""
+
+    new_feed: Callable[[int], Feed]
+    """Makes the feed that is the n-th of its session, counted from 0."""
+    open_upstream: Callable[[Upstream], Reader]
+    gauge: ViewerGauge
+    limits: SessionLimits
+    pull_limits: PullLimits
+    now: Callable[[], float]
+    """Loop time in seconds."""
+
+
+class Session:
+    """One fence of one key, running until it is stopped or finishes."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        epoch: int,
+        generation: int,
+        spec: SessionSpec,
+        *,
+        ports: SessionPorts,
+        on_change: Callable[["Session", bool], None],
+    ) -> None:
+        self.stream_id = stream_id
+        self.epoch = epoch
+        self.generation = generation
+        self.spec = spec
+        self.spec_digest = digest(spec)
+        self.viewers: dict[str, Viewer] = {}
+        self.feed: Feed | None = None
+        self.finished_reason: FinishedReason | None = None
+        self.vitals = Vitals()
+        self.task: asyncio.Task[None] | None = None
+        self._ports = ports
+        self._on_change = on_change
+        self._began = ports.now()
+        self._wish = asyncio.Event()  # the upstream is to be open
+        self._decided = asyncio.Event()  # a waiting viewer can be answered: media, a failure, or the end
+        self._over = asyncio.Event()
+        self._stopped = False
+        self._failure: StartFailedError | None = None
+        self._failure_until = 0.0
+        self._scope: asyncio.Timeout | None = None
+        self._switching = False
+        self._pull: Pull | None = None
+        self._bytes_out_of_the_gone = 0
+        self._resyncs_of_the_gone = 0
+        self._feeds_opened = 0
+        self._state_told = UpstreamState.IDLE
+        if not spec.on_demand:
+            self._want()
+
+    # What the outside sees
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    @property
+    def fence(self) -> tuple[int, int]:
+        return (self.epoch, self.generation)
+
+    @property
+    def over(self) -> bool:
+        """Whether it was stopped or has finished: nobody may enter any more."""
+        return self._over.is_set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped: its viewers get their end at once, whatever they have not yet read."""
+        return self._stopped
+
+    async def wait_over(self) -> None:
+        await self._over.wait()
+
+    @property
+    def wanted(self) -> bool:
+        return not self.over and self._wish.is_set()
+
+    @property
+    def state(self) -> UpstreamState:
+        return self.vitals.state_at(self._ports.now(), self._ports.limits.stall_seconds)
+
+    @property
+    def bytes_out(self) -> int:
+        return self._bytes_out_of_the_gone + sum(viewer.bytes_sent for viewer in self.viewers.values())
+
+    @property
+    def resyncs(self) -> int:
+        return self._resyncs_of_the_gone + (self.feed.resyncs if self.feed else 0)
+
+    def view(self) -> SessionView:
+        now = self._ports.now()
+        vitals = self.vitals
+        viewers = list(self.viewers.values())
+        return SessionView(
+            stream_id=self.stream_id,
+            key=self.key,
+            epoch=self.epoch,
+            generation=self.generation,
+            spec_digest=self.spec_digest,
+            outputs=self.spec.outputs,
+            on_demand=self.spec.on_demand,
+            state=self.state,
+            finished_reason=self.finished_reason,
+            detail=vitals.detail,
+            wanted=self.wanted,
+            upstream_index=vitals.upstream_index,
+            viewers_ts=sum(viewer.protocol is Output.TS for viewer in viewers),
+            viewers_hls=sum(viewer.protocol is Output.HLS for viewer in viewers),
+            bytes_in=vitals.bytes_in,
+            bytes_out=self.bytes_out,
+            bitrate_bps=vitals.bitrate_bps,
+            last_byte_age_seconds=None if vitals.last_media_at is None else now - vitals.last_media_at,
+            failing_seconds=vitals.failing_seconds(now, self._ports.limits.stall_seconds),
+            uptime_seconds=now - self._began,
+            connects=vitals.connects,
+            resyncs=self.resyncs,
+        )
+
+    def viewer_views(self) -> list[contract.Viewer]:
+        now = self._ports.now()
+        head = self.feed.head if self.feed is not None else 0
+        return [
+            contract.Viewer(
+                viewer_id=viewer.viewer_id,
+                stream_id=self.stream_id,
+                key=self.key,
+                protocol=viewer.protocol,
+                address=viewer.address,
+                user_agent=viewer.user_agent,
+                since_seconds=now - viewer.since,
+                bytes_sent=viewer.bytes_sent,
+                lag_bytes=max(0, head - viewer.position) if viewer.protocol is Output.TS else 0,
+                moves=viewer.moves,
+            )
+            for viewer in self.viewers.values()
+        ]
+
+    # Viewers
+
+    def enter(self, viewer: Viewer) -> None:
+        """Count the viewer and want the upstream; raise SessionOverError or ViewerLimitError."""
+        if self.over:
+            raise SessionOverError(self.key)
+        if self._ports.gauge.count >= self._ports.gauge.limit:
+            raise ViewerLimitError(self._ports.gauge.limit)
+        self.viewers[viewer.viewer_id] = viewer
+        self._ports.gauge.count += 1
+        if not self._is_held():
+            self._want()
+
+    def leave(self, viewer: Viewer) -> None:
+        """Forget the viewer (again, if need be); the linger starts when the last one is gone."""
+        if self.viewers.pop(viewer.viewer_id, None) is None:
+            return
+        self._ports.gauge.count -= 1
+        self._bytes_out_of_the_gone += viewer.bytes_sent
+        if not self.viewers and self.spec.on_demand:
+            self._unwant()
+
+    async def started(self) -> None:
+        """Return when a viewer could be given a picture; raise StartFailedError or SessionOverError when it cannot."""
+        if not self.over and not self._is_held():
+            self._want()
+        try:
+            async with asyncio.timeout(self._ports.limits.start_timeout_seconds):
+                await self._decided.wait()
+        except TimeoutError:
+            raise self._start_failure() from None
+        if self.over:
+            raise SessionOverError(self.key)
+        if self._failure is not None:
+            raise self._failure
+
+    # The registry's decisions
+
+    def stop(self) -> None:
+        """End it now: viewers get their end at once, the upstream is closed within one turn of the loop."""
+        self._stopped = True
+        self._declare_over()
+        self._send_viewers_away()
+        if self.task is not None:
+            self.task.cancel()
+
+    def replace(self, generation: int, spec: SessionSpec) -> None:
+        """Take over a newer generation in place: viewers stay; the pull stays too when the upstreams are the same."""
+        before, self.spec = self.spec, spec
+        self.generation = generation
+        self.spec_digest = digest(spec)
+        self._failure = None
+        for viewer in self.viewers.values():
+            if viewer.protocol not in spec.outputs:
+                viewer.over.set()
+        if self._pull is not None:
+            self._pull.on_eof = spec.on_eof
+        if self._scope is not None and before.upstreams != spec.upstreams:
+            self._switch()
+        elif spec.on_demand and not self.viewers:
+            self._unwant()
+        else:
+            self._want()
+
+    def dispose(self) -> None:
+        """Free the storage; to be called once the session's task is done, or was never begun."""
+        self._close_feed()
+
+    def tick(self, now: float) -> None:
+        """Do what silence calls for; to be called a few times a second."""
+        if self.feed is None or self.over:
+            return
+        try:
+            self._tick(self.feed, now)
+        except Exception as error:  # noqa: BLE001 - the boundary: one session's fault must not reach the others
+            self._fail(error)
+            if self.task is not None:
+                self.task.cancel()
+
+    def _tick(self, feed: Feed, now: float) -> None:
+        limits = self._ports.limits
+        self.vitals.sample(now)
+        failing = self.vitals.failing_seconds(now, limits.stall_seconds)
+        if self.viewers and feed.joinable and self.vitals.is_silent(now, limits.keepalive_seconds):
+            feed.keepalive(now)
+        if failing is not None and failing > limits.start_timeout_seconds and self._failure is None:
+            self._decided.clear()  # whoever comes now waits for fresh media, or for the reason why there is none
+        if failing is not None and failing > limits.give_up_seconds and self.spec.on_demand:
+            self._fail_start(self._start_failure())
+            self._close_pull_at(now)
+            self._send_viewers_away()
+        if self.state is not self._state_told:
+            self._tell()
+
+    # The session's task
+
+    async def run(self) -> None:
+        """Pull whenever the upstream is wanted; return when the session has finished and its viewers are gone."""
+        try:
+            while self.finished_reason is None:
+                await self._wish.wait()
+                ending = await self._pull_while_wanted()
+                self._settle(ending)
+            await self._play_out()
+        except Exception as error:  # noqa: BLE001 - the boundary: one session's fault must not reach the others
+            self._fail(error)
+
+    async def _pull_while_wanted(self) -> Ending | None:
+        """Return why the pull ended by itself, or None when it was closed because of a decision made here."""
+        pull = Pull(
+            self.spec,
+            self._open_feed(),
+            self.vitals,
+            open_upstream=self._ports.open_upstream,
+            limits=self._ports.pull_limits,
+            on_media=self._on_media,
+            on_state=self._tell,
+            on_round_failed=self._on_round_failed,
+        )
+        scope = asyncio.timeout(None)
+        self._switching = False
+        try:
+            async with scope:
+                self._scope, self._pull = scope, pull
+                if not self._is_needed():  # whoever wanted it left before this task ran
+                    return None
+                return await pull.run()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return None
+        finally:
+            self._scope = self._pull = None
+
+    def _settle(self, ending: Ending | None) -> None:
+        """After a pull, without an await in between: finish, go on, or become idle."""
+        if ending is Ending.UPSTREAM_ENDED:
+            self._finish(FinishedReason.UPSTREAM_ENDED, "upstream ended")
+        elif ending is Ending.GIVEN_UP and not self.spec.on_demand:
+            self._finish(FinishedReason.START_FAILED, self.vitals.detail)
+        elif not self._is_needed():
+            self._become_idle()
+
+    async def _play_out(self) -> None:
+        """Let the viewers of a finished session read what they have not read yet, within bounds."""
+        deadline = self._ports.now() + self._ports.limits.finish_seconds
+        while self.viewers and self._ports.now() < deadline:
+            self._send_away_who_has_all()
+            await asyncio.sleep(PLAY_OUT_STEP_SECONDS)
+        self._send_viewers_away()
+
+    # Wanting the upstream
+
+    def _is_needed(self) -> bool:
+        return not self.spec.on_demand or (bool(self.viewers) and not self._is_held())
+
+    def _is_held(self) -> bool:
+        """Whether viewers are to be answered with the failure that is known already."""
+        if self._failure is None:
+            return False
+        return not self.spec.on_demand or self._ports.now() < self._failure_until
+
+    def _want(self) -> None:
+        if not self._wish.is_set():
+            self._wish.set()
+            self.vitals.wanted_since = self._ports.now()
+            self._failure = None
+            self._decided.clear()
+            self._open_feed()
+        self._close_pull_at(None)
+
+    def _unwant(self) -> None:
+        """Let the upstream linger if it has delivered; else there is nothing to linger for."""
+        has_started = self._decided.is_set() and self._failure is None
+        self._close_pull_at(self._ports.now() + (self._ports.limits.linger_seconds if has_started else 0.0))
+
+    def _switch(self) -> None:
+        """Close the pull at once, and begin another on the same feed with the new upstreams."""
+        self.vitals.detail = ""
+        self._close_pull_at(self._ports.now())
+        self._switching = True
+
+    def _close_pull_at(self, when: float | None) -> None:
+        if self._scope is not None and not self._scope.expired() and not self._switching:
+            self._scope.reschedule(when)
+
+    def _become_idle(self) -> None:
+        self._wish.clear()
+        self.vitals.rest()
+        self._close_feed()
+        if self._failure is None:
+            self._decided.clear()
+            self.vitals.detail = ""
+        self._tell()
+
+    # What the pull reports
+
+    def _on_media(self) -> None:
+        has_news = self._failure is not None or not self._decided.is_set()
+        if has_news and self.feed is not None and self.feed.joinable:
+            self._failure = None
+            self._decided.set()
+
+    def _on_round_failed(self, failed: RoundFailed) -> bool:
+        """Answer the waiting viewers when waiting is useless; return whether to give up."""
+        has_delivered = failed.delivered or (self.feed is not None and self.feed.joinable)
+        if has_delivered:
+            return False  # viewers are kept alive, and the controller sees failing_seconds
+        if failed.lasting:
+            self._fail_start(StartFailedError(504 if failed.late else 502, failed.detail))
+        if self.spec.on_demand:
+            return failed.lasting
+        return self.spec.on_eof == "end" and failed.rounds >= START_ROUNDS_MAX
+
+    def _fail_start(self, failure: StartFailedError) -> None:
+        self._failure = failure
+        self._failure_until = self._ports.now() + self._ports.limits.start_hold_seconds
+        self._decided.set()
+        log.info("session.start_failed", key=self.key, reason=failure.reason)
+
+    def _start_failure(self) -> StartFailedError:
+        """What to tell a viewer who has waited in vain."""
+        if self.vitals.state is UpstreamState.WAITING or self.vitals.detail:
+            return StartFailedError(502, self.vitals.detail)
+        seconds = self._ports.limits.start_timeout_seconds
+        return StartFailedError(504, f"upstream sent no picture for {seconds:g} s")
+
+    # The end, and bookkeeping
+
+    def _fail(self, error: Exception) -> None:
+        log.error("session.failed", key=self.key, exc_info=error)
+        self._finish(FinishedReason.FAILED, f"{type(error).__name__}: {error}")
+        self._send_viewers_away()
+
+    def _finish(self, reason: FinishedReason, detail: str) -> None:
+        self.finished_reason = reason
+        self.vitals.state = UpstreamState.FINISHED
+        self.vitals.detail = detail
+        self._declare_over()
+        self._state_told = UpstreamState.FINISHED
+        self._on_change(self, True)
+        log.info("session.finished", key=self.key, reason=reason, detail=detail)
+
+    def _declare_over(self) -> None:
+        self._over.set()
+        self._decided.set()
+
+    def _send_viewers_away(self) -> None:
+        for viewer in self.viewers.values():
+            viewer.over.set()
+
+    def _send_away_who_has_all(self) -> None:
+        head = self.feed.head if self.feed is not None else 0
+        for viewer in self.viewers.values():
+            if viewer.protocol is Output.TS and viewer.position >= head:
+                viewer.over.set()
+
+    def _open_feed(self) -> Feed:
+        if self.feed is None:
+            self.feed = self._ports.new_feed(self._feeds_opened)
+            self._feeds_opened += 1
+        return self.feed
+
+    def _close_feed(self) -> None:
+        if self.feed is not None:
+            self._resyncs_of_the_gone += self.feed.resyncs
+            self.feed.close()
+            self.feed = None
+
+    def _tell(self) -> None:
+        self._state_told = self.state
+        self._on_change(self, False)

@@ -1,0 +1,165 @@
+"""The settings of the proxy: the only place in this house that reads the environment.
+
+Every field is also the variable ``PENSTOCK_PROXY_<FIELD>``. Values are checked here, once, and frozen; ``app`` hands on
+what others need. Nothing here changes while the process runs.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing_extensions import override
+
+from proxy.errors import SettingsRefusedError
+
+PREFIX = "PENSTOCK_PROXY_"
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the proxy listens."""
+
+    host: str
+    port: int
+
+    @override
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """Where viewers probably find it: a wildcard is not an address to connect to."""
+        return f"http://{Address(socket.gethostname(), self.port) if self.host in WILDCARDS else self}"
+
+
+def parse_address(value: object) -> object:
+    """Read ``HOST:PORT`` or ``[IPV6]:PORT``; raise ValueError with a text for people."""
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.strip().rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{value!r} is not HOST:PORT (for example 127.0.0.1:8090, or [::1]:8090)")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{value!r}: write an IPv6 address in brackets, as [::1]:8090")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r}: {port!r} is not a port (0 to 65535)")
+    return Address(host, int(port))
+
+
+def _to_none(value: object) -> object:
+    """An empty variable means that it is not set."""
+    return None if value == "" else value
+
+
+ListenAddress = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_to_none)]
+OptionalUrl = Annotated[str | None, BeforeValidator(_to_none), Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+
+
+class Settings(BaseSettings):
+    """All that can be set about one proxy."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
+
+    http: ListenAddress = Field(
+        Address("127.0.0.1", 8090), description="HOST:PORT for viewers and for the control API."
+    )
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
+        default_factory=socket.gethostname, description="Name of this proxy; the same after every restart."
+    )
+    public_url: OptionalUrl = Field(None, description="Where viewers reach it; by default the listening address.")
+    control_token: Secret = Field(
+        None, description="Bearer token of the control API; required unless it listens on loopback alone."
+    )
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: JSON unless on a terminal.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    sessions_max: PositiveInt = Field(1000, description="Sessions that this proxy runs at most.")
+    viewers_max: PositiveInt = Field(10_000, description="Viewers that this proxy serves at most, over all sessions.")
+    ring_bytes: Annotated[int, Field(ge=1024 * 1024, le=4 * 1024**3)] = Field(
+        32 * 1024 * 1024, description="Memory for the newest media of one session; used as media comes."
+    )
+    hls_segment_seconds: Annotated[float, Field(ge=1, le=20)] = Field(4, description="Length of an HLS segment.")
+    hls_window_segments: Annotated[int, Field(ge=3, le=60)] = Field(6, description="Segments in an HLS playlist.")
+
+    linger_seconds: NonNegativeFloat = Field(
+        10, description="An on-demand upstream is closed so long after its last viewer left."
+    )
+    start_timeout_seconds: PositiveFloat = Field(
+        10, description="A viewer is answered within so long, with media or with the reason why not."
+    )
+    stall_seconds: PositiveFloat = Field(5, description="An upstream that is silent for so long counts as stalled.")
+    silence_seconds: PositiveFloat = Field(
+        15, description="A connection to an upstream that is silent for so long is closed and made anew."
+    )
+    give_up_seconds: PositiveFloat = Field(
+        60, description="An on-demand session that failed for so long sends its viewers away and becomes idle."
+    )
+    connect_timeout_seconds: PositiveFloat = Field(5, description="For a connection to an upstream.")
+    backoff_min_seconds: PositiveFloat = Field(0.5, description="Before the second attempt at an upstream.")
+    backoff_max_seconds: PositiveFloat = Field(15, description="Between attempts at an upstream, at most.")
+    upstream_link_local: bool = Field(
+        default=False, description="Allow upstreams at link-local and cloud metadata addresses."
+    )
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        if self.control_token is None and not self.http.is_loopback:
+            raise ValueError(
+                f"control_token: must be set when the proxy listens on {self.http} and not only on loopback"
+            )
+        if self.backoff_max_seconds < self.backoff_min_seconds:
+            raise ValueError("backoff_max_seconds: must not be less than backoff_min_seconds")
+        return self
+
+    @property
+    def control_secret(self) -> str | None:
+        """The control token in plain text, for the one who compares it."""
+        return None if self.control_token is None else self.control_token.get_secret_value()
+
+    @property
+    def viewers_url(self) -> str:
+        """Where viewers reach this proxy, without a trailing slash."""
+        return (self.public_url or self.http.url).rstrip("/")
+
+
+def load(overrides: Mapping[str, object] | None = None) -> Settings:
+    """Read the environment; ``overrides`` win. Raise SettingsRefusedError with one line a fault, without values."""
+    given: dict[str, Any] = {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsRefusedError("\n".join(_explain(fault) for fault in error.errors())) from None
+
+
+def _explain(fault: Any) -> str:
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    if not name:  # from the validator of the whole model, whose text begins with the name
+        name, _, text = text.partition(": ")
+    return f"{PREFIX}{name.upper()}: {text}"

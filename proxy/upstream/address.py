@@ -1,0 +1,67 @@
+"""Which addresses an upstream may have. Link-local and cloud metadata addresses are refused unless allowed.
+
+A URL that somebody announced must not make this machine read its own cloud's secrets. Checked are the addresses that
+are really connected to: literals in URLs and every resolved name, for the first request and for each redirect.
+"""
+
+import ipaddress
+import socket
+from typing import Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from typing_extensions import override
+
+from proxy.errors import UpstreamForbiddenError
+
+FORBIDDEN: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",  # link-local, and the metadata service of most clouds
+        "fe80::/10",  # link-local
+        "fd00:ec2::254/128",  # AWS metadata
+        "100.100.100.200/32",  # Alibaba metadata
+        "168.63.129.16/32",  # Azure wire server
+        "192.0.0.192/32",  # Oracle metadata
+    )
+)
+WRAPPERS: Final = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+"""IPv4-mapped addresses and NAT64: the last 32 bits are the IPv4 address that is reached."""
+
+
+def is_forbidden(address: str) -> bool:
+    """Say whether an IP address (without brackets) is one that upstreams may not have."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and any(ip in wrapper for wrapper in WRAPPERS):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return any(ip.version == network.version and ip in network for network in FORBIDDEN)
+
+
+def check_literal(host: str) -> None:
+    """Raise UpstreamForbiddenError if ``host`` is a forbidden address; names are checked when they are resolved."""
+    try:
+        forbidden = is_forbidden(host)
+    except ValueError:
+        return
+    if forbidden:
+        raise UpstreamForbiddenError("link-local and metadata addresses are not allowed as upstreams")
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names, and refuses those that lead to a forbidden address."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        results = await self._resolver.resolve(host, port, family)
+        for result in results:
+            check_literal(result["host"])
+        return results
+
+    @override
+    async def close(self) -> None:
+        await self._resolver.close()

@@ -1,0 +1,174 @@
+"""The one HTTP client for upstreams: guarded addresses, checked redirects, bounded waits, translated errors.
+
+One ``Client`` serves one reader: its cookies and connections are its own and are gone when it closes. Redirects are
+followed here, one at a time, so that every hop is checked and the former connection is closed before the next is
+opened. Credentials go only to the origin they were given for. No text made here quotes a URL.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import aiohttp
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, CookieJar, TCPConnector
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from proxy.contract import Upstream
+from proxy.errors import (
+    UpstreamAnswerError,
+    UpstreamContentError,
+    UpstreamForbiddenError,
+    UpstreamLostError,
+    UpstreamSilentError,
+    UpstreamUnreachableError,
+)
+from proxy.upstream import address
+
+REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+SECRET_WORDS: Final = ("auth", "cookie", "token", "key", "secret", "session")
+"""Headers whose names hold one of these are credentials, and are not sent to another origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 30.0
+    """Between two reads; the last resort below the pull's own limits."""
+    redirects_max: int = 5
+    user_agent: str = "Penstock/0.1"
+    guarded: bool = True
+    """Whether link-local and metadata addresses are refused."""
+
+
+def parse_url(text: str) -> URL:
+    """Return the URL as it was announced, byte for byte where it is plain ASCII; raise UpstreamForbiddenError."""
+    try:
+        url = URL(text, encoded=text.isascii() and " " not in text)
+    except ValueError:
+        raise UpstreamForbiddenError("the upstream's URL cannot be read") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise UpstreamForbiddenError(f"upstreams of kind {url.scheme or 'without scheme'!r} are not supported here")
+    return url
+
+
+class Client:
+    """GETs below one upstream; to be closed by ``async with``."""
+
+    def __init__(
+        self, upstream: Upstream, policy: HttpPolicy, resolver: AbstractResolver, *, keep_connections: bool
+    ) -> None:
+        self.url = parse_url(upstream.url)
+        self._headers = {"User-Agent": policy.user_agent, **upstream.headers}
+        self._policy = policy
+        self._session = ClientSession(
+            connector=TCPConnector(resolver=resolver, force_close=not keep_connections, limit=1, ttl_dns_cache=30),
+            cookie_jar=CookieJar(unsafe=True),
+            auto_decompress=True,
+            timeout=ClientTimeout(
+                total=None,
+                connect=policy.connect_timeout_seconds * 2,
+                sock_connect=policy.connect_timeout_seconds,
+                sock_read=policy.read_timeout_seconds,
+            ),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._session.close()
+
+    @asynccontextmanager
+    async def get(self, url: URL, extra_headers: Mapping[str, str] | None = None) -> AsyncIterator[ClientResponse]:
+        """Yield the answer with status 200 or 206, after redirects; every other end is an UpstreamError."""
+        response = await self._follow(url, extra_headers or {})
+        try:
+            if response.status not in {200, 206}:
+                raise UpstreamAnswerError(response.status, _plain(response.reason))
+            yield response
+        finally:
+            if response.content.is_eof():
+                response.release()  # read to its end: the connection may serve the next request
+            else:
+                response.close()
+
+    async def _follow(self, url: URL, extra_headers: Mapping[str, str]) -> ClientResponse:
+        for _ in range(self._policy.redirects_max + 1):
+            self._check(url)
+            with translated(url, self._policy):
+                response = await self._session.get(
+                    url, headers={**self._headers_for(url), **extra_headers}, allow_redirects=False
+                )
+            if response.status not in REDIRECT_STATUSES:
+                return response
+            location = response.headers.get("Location", "")
+            response.close()
+            url = self._next(url, location)
+        raise UpstreamForbiddenError(f"more than {self._policy.redirects_max} redirects")
+
+    @staticmethod
+    def _next(url: URL, location: str) -> URL:
+        if not location:
+            raise UpstreamContentError("upstream redirects to nowhere")
+        try:
+            target = url.join(URL(location, encoded=location.isascii() and " " not in location))
+        except ValueError:
+            raise UpstreamForbiddenError("upstream redirects to something that is no URL") from None
+        return parse_url(str(target))
+
+    def _check(self, url: URL) -> None:
+        if self._policy.guarded and url.host:
+            address.check_literal(url.host)
+
+    def _headers_for(self, url: URL) -> dict[str, str]:
+        if url.origin() == self.url.origin():
+            return self._headers
+        return {name: value for name, value in self._headers.items() if not _is_secret(name)}
+
+
+def _is_secret(header: str) -> bool:
+    return any(word in header.lower() for word in SECRET_WORDS)
+
+
+def _plain(reason: str | None) -> str:
+    """The upstream's own words, cut and cleaned for a log line."""
+    return "".join(char for char in reason or "" if char.isprintable())[:60]
+
+
+@contextmanager
+def translated(url: URL, policy: HttpPolicy) -> Iterator[None]:
+    """Turn what aiohttp raises into UpstreamErrors; only the host of ``url`` is ever named."""
+    where = f"{url.host}:{url.port}"
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ssl.SSLError) as error:
+        raise UpstreamUnreachableError(where, _why_unreachable(error, policy)) from None
+    except aiohttp.ServerTimeoutError:
+        raise UpstreamSilentError(policy.read_timeout_seconds) from None
+    except aiohttp.ClientPayloadError:
+        raise UpstreamLostError("ended in the middle of the body") from None
+    except aiohttp.ClientResponseError:
+        raise UpstreamContentError("upstream answers something that is not HTTP") from None
+    except aiohttp.ServerDisconnectedError:
+        raise UpstreamLostError("closed before an answer") from None
+    except (aiohttp.ClientConnectionError, ConnectionError):
+        raise UpstreamLostError("reset") from None
+    except (aiohttp.ClientError, ValueError):
+        raise UpstreamForbiddenError("the request for this upstream cannot be made") from None
+
+
+def _why_unreachable(error: Exception, policy: HttpPolicy) -> str:
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {policy.connect_timeout_seconds:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return "name not found"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "TLS failed"
+        case aiohttp.ClientConnectorError():
+            return error.os_error.strerror or "connection failed"
+        case _:
+            return "connection failed"

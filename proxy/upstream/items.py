@@ -1,0 +1,40 @@
+"""What a reader hands over: the words between readers and the pull around them. Pure data.
+
+A reader is an async iterator of ``Item``. It ends (without an error) when the upstream ended cleanly; every other end
+is an ``UpstreamError``. Closing the iterator closes the connection.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Discontinuity:
+    """The next bytes belong to another timeline: clocks and counters may jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """From now on, silences of up to ``seconds`` are this upstream's normal rhythm (HLS comes in bursts)."""
+
+    seconds: float
+
+
+Item = bytes | Discontinuity | Quiet
+Reader = AsyncGenerator[Item, None]
+
+
+def name_of(head: bytes) -> str:
+    """Say in words what the first bytes of something that is not MPEG-TS look like."""
+    start = head.lstrip()[:16].lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head")):
+        return "an HTML page"
+    if start.startswith((b"{", b"[")):
+        return "JSON"
+    if start.startswith(b"<"):
+        return "XML"
+    if head[4:8] == b"ftyp":
+        return "MP4"
+    if head.startswith(b"FLV"):
+        return "FLV"
+    return "something unknown"

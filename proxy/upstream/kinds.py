@@ -1,0 +1,80 @@
+"""Which reader an upstream gets, and which upstreams are not taken at all.
+
+Schemes: ``http`` and ``https`` (MPEG-TS, or HLS when the path ends in ``.m3u8`` or the answer is a playlist) and
+``demo``. What is refused here is refused before anything is connected.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from aiohttp.abc import AbstractResolver
+
+from proxy.contract import SessionSpec, Upstream
+from proxy.errors import SpecRefusedError, UpstreamForbiddenError
+from proxy.upstream import address, demo, hls, http
+from proxy.upstream.fetch import Client, HttpPolicy, parse_url
+from proxy.upstream.items import Reader
+
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
+HEADERS_OF_THE_CONNECTION: Final = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "range"}
+)
+
+
+def check(spec: SessionSpec, policy: HttpPolicy) -> None:
+    """Raise SpecRefusedError if one of the upstreams can or may not be pulled here."""
+    for number, upstream in enumerate(spec.upstreams):
+        try:
+            _check(upstream, policy)
+        except UpstreamForbiddenError as error:
+            raise SpecRefusedError(f"upstream {number}: {error.detail}") from None
+
+
+def _check(upstream: Upstream, policy: HttpPolicy) -> None:
+    if _is_demo(upstream):
+        return
+    url = parse_url(upstream.url)
+    if policy.guarded and url.host:
+        address.check_literal(url.host)
+    for name, value in upstream.headers.items():
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise UpstreamForbiddenError("a request header that HTTP does not allow")
+        if name.lower() in HEADERS_OF_THE_CONNECTION:
+            raise UpstreamForbiddenError(f"the request header {name} is the proxy's own")
+
+
+def opener(policy: HttpPolicy, resolver: AbstractResolver) -> Callable[[Upstream], Reader]:
+    """Return what makes a reader of an upstream; it connects when the first item is asked for."""
+
+    def open_upstream(upstream: Upstream) -> Reader:
+        return demo.read() if _is_demo(upstream) else _read_http(upstream, policy, resolver)
+
+    return open_upstream
+
+
+async def _read_http(upstream: Upstream, policy: HttpPolicy, resolver: AbstractResolver) -> Reader:
+    is_playlist = parse_url(upstream.url).path.lower().endswith((".m3u8", ".m3u"))
+    if not is_playlist:
+        try:
+            async with (
+                Client(upstream, policy, resolver, keep_connections=False) as client,
+                aclosing(http.read(client, policy)) as items,
+            ):
+                async for item in items:
+                    yield item
+        except http.PlaylistFoundError:
+            is_playlist = True
+    if is_playlist:
+        async with (
+            Client(upstream, policy, resolver, keep_connections=True) as client,
+            aclosing(hls.read(client, policy)) as items,
+        ):
+            async for item in items:
+                yield item
+
+
+def _is_demo(upstream: Upstream) -> bool:
+    return upstream.url.partition(":")[0].lower() == "demo"
