@@ -11,6 +11,7 @@ from controller.domain.model import (
     ProxyView,
     Run,
     Session,
+    SessionState,
     StreamId,
 )
 from controller.domain.plan.proxies import Fleet
@@ -55,17 +56,21 @@ class OrphanPlanner:
     def _look_at_generation(self, view: ProxyView, session: Session, run: Run) -> None:
         """Its stream runs, at another generation."""
         evidence = f"generation {session.generation}, the database is at {run.stream.generation}"
-        newer = [p for p in run.wanted if p.generation > session.generation]
-        if any(self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in newer):
+        if self._runs_elsewhere(run):
             self._stop(view, session, DriftKind.ORPHAN_GENERATION, f"{evidence}; its replacement was seen")
         else:
             self._hold(view, session, DriftKind.ORPHAN_GENERATION, evidence, "its replacement has to be seen first")
+
+    def _runs_elsewhere(self, run: Run) -> bool:
+        """Whether this very observation shows the session that the run wants."""
+        seen = (self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in run.wanted)
+        return any(session is not None and session.state is not SessionState.FINISHED for session in seen)
 
     def _look_at_stranger(self, view: ProxyView, session: Session) -> None:
         """The database has no such stream. Perhaps it knows the key."""
         run = self._newest.get(session.key)
         if run is None:
-            self._look_at_unknown(view, session)
+            self._look_at_unknown(view, session, "the database knows neither stream nor key")
             return
         epoch = run.stream.epoch
         if epoch > session.epoch:
@@ -75,12 +80,15 @@ class OrphanPlanner:
             self._hold(view, session, DriftKind.NEWER_THAN_DATABASE, evidence, "reported only")
         elif run.stream.state.is_active:
             evidence = f"the same key and epoch as stream {run.stream.id}"
-            self._hold(view, session, DriftKind.ORPHAN_UNKNOWN, evidence, "that stream takes it over")
+            if self._runs_elsewhere(run):
+                self._look_at_unknown(view, session, f"{evidence}, which runs elsewhere")
+            else:
+                self._hold(view, session, DriftKind.ORPHAN_UNKNOWN, evidence, "that stream takes it over")
         else:
             self._stop(view, session, DriftKind.ORPHAN_ENDED, f"epoch {epoch} of the key has ended")
 
-    def _look_at_unknown(self, view: ProxyView, session: Session) -> None:
-        drift = self._drift(view, session, DriftKind.ORPHAN_UNKNOWN, "the database knows neither stream nor key")
+    def _look_at_unknown(self, view: ProxyView, session: Session, evidence: str) -> None:
+        drift = self._drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence)
         seen = self._desired.drifts.get(drift.drift_key)
         looks = (seen.looks if seen else 0) + 1
         age = self._now - seen.first_seen if seen else self._now - self._now

@@ -15,6 +15,7 @@ class Fleet:
         self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
         self._by_placement: dict[tuple[ProxyId, StreamId, int], Session] = {}
         self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
+        self._listed = {session.stream_id for view in observed.proxies for session in view.sessions}
         for view in observed.proxies:
             for session in view.sessions:
                 if view.is_fresh and (keys is None or session.key in keys):
@@ -23,6 +24,10 @@ class Fleet:
 
     def session(self, proxy_id: ProxyId, stream_id: StreamId, generation: int) -> Session | None:
         return self._by_placement.get((proxy_id, stream_id, generation))
+
+    def lists(self, stream_id: StreamId) -> bool:
+        """Whether any proxy, fresh or not, was last seen with a session of this stream."""
+        return stream_id in self._listed
 
     def sessions(self) -> Iterator[tuple[ProxyView, Session]]:
         """Yield every session of every fresh proxy, within the keys planned for."""

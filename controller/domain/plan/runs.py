@@ -43,20 +43,38 @@ class RunPlanner:
         stream = self._run.stream
         if stream.state.is_active and stream.expires_at is not None and stream.expires_at <= self._now:
             self._advance(Event.EXPIRED, "not announced again before it expired")
+        self._catch_up()
         self._retire_older()
         for placement in self._run.placements:
             self._look_at(placement)
         if self._stream.state.is_active:
+            self._doubt_live()
             self._place_if_missing()
         if self._stream.state is State.STALLED:
             self._check_stall_clock()
-        if self._stream.state is State.ENDED and not self.draft.run.placements:
+        if self._stream.state is State.ENDED and not self.draft.run.placements and not self._is_listed():
             self._advance(Event.ALL_GONE, "every placement was observed gone")
         self._set_conditions()
 
     @property
     def _stream(self) -> Stream:
         return self.draft.run.stream
+
+    def _catch_up(self) -> None:
+        """Go on above every generation that is known of: rows were lost, or a proxy was told by somebody else."""
+        listed = [s.generation for _, s in self._fleet.of_key(self._stream.key) if s.epoch == self._stream.epoch]
+        placed = [placement.generation for placement in self._run.placements]
+        self.draft.ratchet_generation(max([*listed, *placed], default=0))
+
+    def _is_listed(self) -> bool:
+        """Whether any proxy, as it was last seen, runs a session of this run."""
+        return self._fleet.lists(self._stream.id)
+
+    def _doubt_live(self) -> None:
+        """LIVE means seen. Where every proxy concerned has answered and none runs it, the row was changed by hand."""
+        is_known = all(self._is_reachable(placement) for placement in self.draft.run.wanted)
+        if self._stream.state is State.LIVE and is_known and not self._is_listed():
+            self._advance(Event.SESSION_MISSING, "no proxy runs a session of it")
 
     def _retire_older(self) -> None:
         """Only the newest wanted placement is wanted; the others stop once it was seen."""
@@ -72,13 +90,13 @@ class RunPlanner:
             return
         view = self._fleet.views.get(placement.proxy_id)
         if placement.state.is_wanted and not self._stream.state.is_active:
-            placement = self._stop_forgotten(placement)
-        if placement.state.is_wanted:
+            self._stop_forgotten(placement)
+        elif placement.state.is_wanted:
             self._look_at_wanted(placement, view)
         elif view is not None and view.is_fresh:
             self._look_at_stopping(placement, view)
 
-    def _stop_forgotten(self, placement: Placement) -> Placement:
+    def _stop_forgotten(self, placement: Placement) -> None:
         """The run is over, and a placement is wanted all the same: somebody changed the rows by hand."""
         drift = self._drift(
             DriftKind.PLACEMENT_NOT_STOPPING, placement, f"the stream is {self._stream.state}, its placement is wanted"
@@ -86,9 +104,6 @@ class RunPlanner:
         self.draft.mark_stopping(placement.generation)
         self.draft.command(CommandKind.STOP, placement.generation, drift.evidence)
         self._act(Verb.STOP, placement, drift.evidence, drift)
-        stopping = self.draft.run.placement(placement.generation)
-        assert stopping is not None
-        return stopping
 
     def _look_at_wanted(self, placement: Placement, view: ProxyView | None) -> None:
         if view is None or not view.is_fresh:
@@ -133,9 +148,9 @@ class RunPlanner:
             drift = self._drift(DriftKind.GENERATION_AHEAD, placement, evidence)
             self.draft.mark_gone(placement.generation)
             self._act(Verb.CONFIRM_GONE, placement, evidence, drift)
-        elif placement.reply_sequence is None:
+        elif placement.reply_sequence is None and placement.state is PlacementState.REQUESTED:
             self._resend_start(placement)
-        elif view.sequence >= placement.reply_sequence:
+        elif view.sequence >= (placement.reply_sequence or 0):
             self._lose(placement, f"list {view.sequence} of proxy {view.proxy_id} lacks it")
 
     def _resend_start(self, placement: Placement) -> None:
@@ -153,14 +168,14 @@ class RunPlanner:
             self._advance(Event.SESSION_MISSING, evidence)
 
     def _look_at_running(self, placement: Placement, session: Session) -> None:
+        if self._stream.state is State.PENDING:
+            self._advance(Event.PLACED, "its session was seen")
         if session.state is SessionState.FINISHED:
             self._finish(placement, session)
             return
         if placement.state is PlacementState.REQUESTED:
             self.draft.mark_observed(placement.generation)
             self._act(Verb.OBSERVE, placement, "the session was seen")
-        if self._stream.state is State.PENDING:
-            self._advance(Event.PLACED, "its session was seen")
         if self._stream.state is State.STARTING:
             self._advance(Event.SESSION_OBSERVED, f"seen on proxy {placement.proxy_id}")
         self._check_flow(session)
@@ -170,10 +185,15 @@ class RunPlanner:
     def _finish(self, placement: Placement, session: Session) -> None:
         """A session that is over by itself is never a missing one."""
         detail = session.detail or session.finished_reason
+        if placement.spec_generation != self._stream.spec_generation:
+            # What is over is not what is wished any more.
+            self._replace(placement)
+            return
         if session.finished_reason in ("upstream_ended", "start_failed"):
             reason = Reason(session.finished_reason)
             self._act(Verb.ADVANCE, placement, f"the session finished: {session.finished_reason}")
             facts = Facts(session_is_observed=True, finish_is_final=True)
+            self.draft.because(Cause(RECONCILER, f"the session finished: {session.finished_reason}"))
             self.draft.send(Event.SESSION_FINISHED, facts, reason=reason, detail=detail)
             return
         self.draft.mark_stopping(placement.generation)
@@ -268,6 +288,7 @@ class RunPlanner:
             )
             return
         if stream.retry_at is not None and stream.retry_at > self._now:
+            self._explain_backing_off(stream)
             return
         chosen = self._fleet.choose(stream)
         if chosen is None:
@@ -275,11 +296,17 @@ class RunPlanner:
                 ConditionType.PLACED, ConditionStatus.FALSE, "NoProxy", "no proxy is reachable that takes streams"
             )
             return
-        peers = [s.generation for _, s in self._fleet.of_key(stream.key) if s.epoch == stream.epoch]
-        generation = max([stream.generation, *peers]) + 1
+        generation = stream.generation + 1
         why = "no placement" if not self._run.placements else "its placement is gone"
         self.draft.place(chosen.proxy_id, chosen.boot_id, generation=generation, why=why)
         self.actions.append(self._action(Verb.PLACE, chosen.proxy_id, generation, why))
+
+    def _explain_backing_off(self, stream: Stream) -> None:
+        """Where a reply has not said already why it is not placed."""
+        placed = stream.condition(ConditionType.PLACED)
+        if placed is None or placed.status is not ConditionStatus.FALSE:
+            message = f"failed {stream.failures} times, the next try comes later"
+            self.draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, "BackingOff", message)
 
     def _check_stall_clock(self) -> None:
         stream = self._stream
@@ -293,6 +320,8 @@ class RunPlanner:
         if not stream.state.is_active:
             self._set_stopping_condition()
             return
+        if not self._is_listed():
+            self.draft.clear_condition(ConditionType.FLOWING)
         placement = max(self.draft.run.wanted, key=lambda p: p.generation, default=None)
         if placement is None:
             return
