@@ -171,7 +171,7 @@ class Settings(DatabaseSettings):
     )
 
     proxies: ProxyUrls = Field(
-        ("http://127.0.0.1:8081",), min_length=1, description="Addresses of the proxies: a JSON list, or with commas."
+        ("http://127.0.0.1:8090",), min_length=1, description="Addresses of the proxies: a JSON list, or with commas."
     )
     control_token: Secret = Field(
         None, description="Shared secret of the control API between controller and proxies. Must be set."

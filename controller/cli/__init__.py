@@ -8,7 +8,8 @@ must not wait for SQLAlchemy or FastAPI to be loaded, and shell completion runs 
 import click
 from typing_extensions import override
 
-from controller.cli import processes, serve
+from controller.cli import act, doctor, get, processes, serve
+from controller.cli.client import Api
 from controller.errors import StartupError
 
 EXIT_CANNOT_START = 2
@@ -53,8 +54,20 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version, exit."
 )
-def cli() -> None:
+@click.option(
+    "--api",
+    "url",
+    metavar="URL",
+    envvar="PENSTOCK_API_URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="The controller to ask.",
+)
+@click.option("--token", metavar="TOKEN", envvar="PENSTOCK_API_TOKEN", help="Token of its API.")
+@click.pass_context
+def cli(ctx: click.Context, url: str, token: str | None) -> None:
     """Penstock: a live-stream gateway that cannot lose track of its streams."""
+    ctx.obj = Api(url, token)
 
 
 for command in (
@@ -64,6 +77,15 @@ for command in (
     processes.broker,
     processes.demo,
     processes.db,
+    get.get,
+    get.describe,
+    get.why,
+    act.stop,
+    act.apply,
+    act.plan,
+    act.reconcile,
+    doctor.doctor,
+    act.completion,
 ):
     cli.add_command(command)
 

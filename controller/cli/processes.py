@@ -3,9 +3,12 @@
 Each imports its house only when it runs. Options stand for settings of the same name and win over the environment.
 """
 
+import sys
+
 import click
 
 from controller.cli import files, process
+from controller.errors import StartupError
 
 supervised = click.option(
     "supervisor_pid", "--supervisor-pid", type=int, hidden=True, envvar=process.SUPERVISOR_VARIABLE
@@ -37,11 +40,19 @@ def controller(supervisor_pid: int | None, proxies: tuple[str, ...], **options: 
 @click.command()
 @supervised
 def proxy(supervisor_pid: int | None) -> None:
-    """Run a proxy: it moves bytes, and forgets. Set by the environment."""
-    process.begin("proxy", supervisor_pid)
-    from proxy import __main__ as house
+    """Run a proxy: it moves bytes, and forgets.
 
-    house.main()
+    Set by the environment: PENSTOCK_PROXY_HTTP, PENSTOCK_PROXY_CONTROL_TOKEN, ...
+    """
+    process.begin("proxy", supervisor_pid)
+    from proxy import app, settings
+    from proxy.errors import SettingsRefusedError
+
+    try:
+        chosen = settings.load()
+    except SettingsRefusedError as error:
+        raise StartupError(error.reason) from error
+    sys.exit(app.main(chosen))
 
 
 @click.command(hidden=True)

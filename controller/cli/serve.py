@@ -27,6 +27,8 @@ MQTT_CONNECT = b"\x10\x14\x00\x04MQTT\x04\x02\x00\x05\x00\x08penstock"
 MQTT_CONNACK = b"\x20\x02\x00\x00"
 MQTT_DISCONNECT = b"\xe0\x00"
 DEMO_KEY = "demo"
+PROXY_ID = "local"
+"""Not the host's name, which on a laptop changes with the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,9 @@ class Machine:
 @click.option(
     "--media",
     metavar="HOST:PORT",
-    default="127.0.0.1:8081",
+    default="127.0.0.1:8090",
     show_default=True,
-    envvar="PENSTOCK_MEDIA",
+    envvar="PENSTOCK_PROXY_HTTP",
     help="Streams, for players.",
 )
 @click.option(
@@ -170,9 +172,18 @@ def _environment(machine: Machine, control_token: str) -> dict[str, str]:
         told["MQTT_PROTOCOL"] = "3.1.1"
     if machine.database_url is not None:
         told["DATABASE_URL"] = machine.database_url
-    settings.load({name.lower(): value for name, value in told.items()})
+    chosen = settings.load({name.lower(): value for name, value in told.items()})
     named = {f"{settings.PREFIX}{name}": value for name, value in told.items()}
-    return {**os.environ, **named, process.SUPERVISOR_VARIABLE: str(os.getpid())}
+    for_proxy = {
+        "PENSTOCK_PROXY_HTTP": str(machine.media),
+        "PENSTOCK_PROXY_CONTROL_TOKEN": control_token,
+    }
+    by_default = {
+        "PENSTOCK_PROXY_ID": PROXY_ID,
+        "PENSTOCK_PROXY_LOG_FORMAT": chosen.log_format,
+        "PENSTOCK_PROXY_LOG_LEVEL": chosen.log_level,
+    }
+    return {**by_default, **os.environ, **named, **for_proxy, process.SUPERVISOR_VARIABLE: str(os.getpid())}
 
 
 async def _run(machine: Machine, environment: dict[str, str]) -> None:

@@ -1,0 +1,187 @@
+"""Questions about what is: ``get``, ``describe``, ``why``. They change nothing."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import click
+
+from controller.cli import tables
+from controller.cli.client import Api, Item, RefusedError
+
+OUTPUTS = ("table", "wide", "json", "yaml")
+KINDS: dict[str, tuple[str, Sequence[tables.Column], str]] = {
+    "streams": ("/streams", tables.STREAMS, "id"),
+    "sessions": ("/sessions", tables.SESSIONS, "stream_id"),
+    "proxies": ("/proxies", tables.PROXIES, "id"),
+    "drift": ("/drift", tables.DRIFT, "id"),
+    "viewers": ("/viewers", tables.VIEWERS, "id"),
+}
+"""Path, columns, and the field that tells items apart."""
+STATES = ("PENDING", "STARTING", "LIVE", "STALLED", "ENDED", "CLOSED")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="How to print it."
+)
+
+
+def complete_keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the keys of the streams at every TAB; nothing when nobody answers."""
+    root = ctx.find_root()
+    try:
+        items = Api(str(root.params.get("url")), root.params.get("token")).items("/streams")
+    except click.ClickException:
+        return []
+    return sorted({str(item["key"]) for item in items if str(item["key"]).startswith(incomplete)})
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(tuple(KINDS)))
+@click.argument("key", required=False, shell_complete=complete_keys)
+@output_option
+@click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes.")
+@click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks with --watch.")
+@click.option("--status", type=click.Choice(STATES, case_sensitive=False), help="Streams in this state only.")
+@click.pass_obj
+def get(api: Api, *, kind: str, key: str | None, output: str, watch: bool, every: float, status: str | None) -> None:
+    """List streams, sessions, proxies, drift or viewers; of one KEY, if given."""
+    if status and kind != "streams":
+        raise click.UsageError("--status is for streams")
+    path, columns, identity = KINDS[kind]
+
+    def look() -> list[Item]:
+        found = api.items(path, status=status) if status else api.items(path)
+        return [item for item in found if key is None or item.get("key") == key]
+
+    if watch:
+        follow(look, columns, identity, output, every)
+    else:
+        show(look(), columns, output)
+
+
+def show(items: Sequence[Item], columns: Sequence[tables.Column], output: str) -> None:
+    """Print a list as asked for."""
+    if output == "json":
+        click.echo(json.dumps({"items": items}, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        click.echo(to_yaml({"items": list(items)}), nl=False)
+    elif not items:
+        click.echo("none", err=True)
+    else:
+        for line in tables.lines(tables.rows(items, columns, wide=output == "wide")):
+            click.echo(line)
+
+
+def follow(
+    look: Callable[[], list[Item]], columns: Sequence[tables.Column], identity: str, output: str, every: float
+) -> None:
+    """Print the list, then every item that is new, differs or has gone, until interrupted."""
+    before: dict[str, str] = {}
+    widths: list[int] = []
+    while True:
+        items = {f"{item.get(identity)}/{item.get('generation', '')}": item for item in look()}
+        if output in ("json", "yaml"):
+            fresh = {name: json.dumps(item, ensure_ascii=False) for name, item in items.items()}
+            news = [text for name, text in fresh.items() if before.get(name) != text]
+        else:
+            table = tables.rows(items.values(), columns, wide=output == "wide")
+            if not widths:
+                widths = tables.widths_of(table)
+                click.echo(tables.lines(table[:1], widths)[0])
+            fresh = dict(zip(items, tables.lines(table[1:], widths), strict=True))
+            news = [line for name, line in fresh.items() if before.get(name) != line]
+        for line in (*news, *(f"gone: {name}" for name in before.keys() - fresh.keys())):
+            click.echo(line)
+        before = fresh
+        time.sleep(every)
+
+
+def to_yaml(value: object) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def find(api: Api, name: str) -> Item:
+    """Return the stream of that id, or the newest run of that key."""
+    if UUID.fullmatch(name):
+        return api.get(f"/streams/{name}")
+    for state in (None, "CLOSED"):
+        runs = api.items("/streams", key=name, status=state)
+        if runs:
+            return max(runs, key=lambda run: int(run["epoch"]))
+    raise RefusedError(404, f"no stream has the key {name!r}, now or in the history that is kept")
+
+
+@click.command()
+@click.argument("name", metavar="KEY|ID", shell_complete=complete_keys)
+@click.option("-o", "--output", type=click.Choice(("text", "json", "yaml")), default="text", show_default=True)
+@click.pass_obj
+def describe(api: Api, name: str, output: str) -> None:
+    """Show all about one stream: conditions, sessions, history."""
+    stream = find(api, name)
+    moves = api.items(f"/streams/{stream['id']}/transitions")
+    if output == "json":
+        click.echo(json.dumps({**stream, "transitions": moves}, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        click.echo(to_yaml({**stream, "transitions": moves}), nl=False)
+    else:
+        for line in _describe(stream, moves):
+            click.echo(line)
+
+
+def _describe(stream: Item, moves: Sequence[Item]) -> Iterable[str]:
+    spec = stream["spec"]
+    facts = {
+        "Key": stream["key"],
+        "Id": stream["id"],
+        "State": f"{stream['state']}, for {tables.age(stream['state_since'])}",
+        "Ended": stream.get("reason") and f"{stream['reason']} ({stream['outcome']}) {stream.get('reason_detail', '')}",
+        "Fence": f"epoch {stream['epoch']}, generation {stream['generation']}",
+        "Source": stream["source"],
+        "Upstreams": "\n".join(upstream["url"] for upstream in spec["upstreams"]),
+        "Outputs": ", ".join(spec["outputs"]),
+        "Policy": f"{'on demand' if spec['on_demand'] else 'always open'}; at the upstream's end: {spec['on_eof']}",
+        "Labels": ", ".join(f"{name}={value}" for name, value in stream["labels"].items()),
+        "Viewers": stream["viewers"],
+    }
+    width = max(len(name) for name in facts) + 2
+    for name, value in facts.items():
+        first, *more = str(value or tables.MISSING).splitlines()
+        yield f"{name + ':':<{width}}{first}"
+        yield from (" " * width + line for line in more)
+    yield from _section("Conditions", stream["conditions"], CONDITIONS)
+    yield from _section(
+        "Sessions", [{**session, "key": stream["key"]} for session in stream["sessions"]], tables.SESSIONS
+    )
+    yield from _section("History", moves, tables.TRANSITIONS)
+
+
+CONDITIONS = (
+    tables.field("TYPE"),
+    tables.field("STATUS"),
+    tables.field("REASON"),
+    tables.Column("FOR", lambda condition: tables.age(condition.get("since"))),
+    tables.field("MESSAGE"),
+)
+
+
+def _section(title: str, items: Sequence[Item], columns: Sequence[tables.Column]) -> Iterable[str]:
+    yield ""
+    yield f"{title}:" if items else f"{title}: none"
+    if items:
+        yield from (f"  {line}" for line in tables.lines(tables.rows(items, columns, wide=False)))
+
+
+@click.command()
+@click.argument("name", metavar="KEY|ID", shell_complete=complete_keys)
+@click.pass_obj
+def why(api: Api, name: str) -> None:
+    """Tell in plain sentences why a stream is as it is."""
+    story = api.get(f"/streams/{find(api, name)['id']}/why")
+    for sentence in story["sentences"]:
+        click.echo(sentence["text"])
+    if story.get("waits_for"):
+        click.echo(f"Waits for: {story['waits_for']}")
