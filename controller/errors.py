@@ -11,10 +11,11 @@
     +-- DatabaseError           the database refused: a rule of the schema, a full disk, a fault of ours
     |   +-- DatabaseUnavailableError  not reached, busy for too long, or cut off: the result may be unknown
     +-- ProxyUnreachableError   no answer, or none that can be read: the result is unknown
+    +-- BrokerLostError         the MQTT broker: not reached, not letting us in, or gone
     +-- StartupError            the process cannot start (a taken port, a bad setting): exit code 2
 
-Classes carry data; texts are made from it. Only ``StaleWriteError``, ``DatabaseUnavailableError`` and
-``ProxyUnreachableError`` are worth a retry.
+Classes carry data; texts are made from it. Only ``StaleWriteError``, ``DatabaseUnavailableError``,
+``ProxyUnreachableError`` and ``BrokerLostError`` are worth a retry.
 """
 
 
@@ -69,6 +70,13 @@ class ProxyUnreachableError(ControllerError):
     def __init__(self, url: str, detail: str) -> None:
         super().__init__(f"{url}: {detail}")
         self.url = url
+        self.detail = detail
+
+
+class BrokerLostError(ControllerError):
+    def __init__(self, address: str, detail: str) -> None:
+        super().__init__(f"{address}: {detail}")
+        self.address = address
         self.detail = detail
 
 
