@@ -40,9 +40,11 @@ ENV PATH=/opt/penstock/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PENSTOCK_DATA_DIR=/var/lib/penstock \
     PENSTOCK_HTTP=0.0.0.0:8080 \
-    PENSTOCK_PROXY_HTTP=0.0.0.0:8090
+    PENSTOCK_PROXY_HTTP=0.0.0.0:8090 \
+    PENSTOCK_PROXY_PUBLIC_URL=http://localhost:8090
 WORKDIR /var/lib/penstock
 VOLUME /var/lib/penstock
+# PENSTOCK_PROXY_PUBLIC_URL above is right for "docker run -p 8090:8090" and a viewer on the same machine; for others set it.
 USER 10001:10001
 EXPOSE 8080 8090
 ARG VERSION=0.1.0
@@ -59,4 +61,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
 # Both ends of a stream are told before the process goes; `penstock` handles SIGTERM itself, also as process 1.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["penstock"]
-CMD ["serve", "--media", "0.0.0.0:8090"]
+CMD ["serve"]

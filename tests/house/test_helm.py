@@ -160,7 +160,8 @@ def test_ports_agree_with_the_addresses_that_are_bound(values: Path) -> None:
 def test_every_mount_has_a_volume_and_every_volume_a_mount(values: Path) -> None:
     for name, pod in pods(render(values)):
         volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])}
-        mounts = {mount["name"] for item in pod["spec"]["containers"] for mount in item.get("volumeMounts", [])}
+        every_container = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        mounts = {mount["name"] for item in every_container for mount in item.get("volumeMounts", [])}
         assert volumes == mounts, name
 
 
@@ -353,6 +354,17 @@ def test_sqlite_keeps_one_writer_and_its_file() -> None:
     url = environment(container)["PENSTOCK_DATABASE_URL"]["value"]
     folders = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "data"]
     assert [str(Path(url.removeprefix("sqlite:///")).parent)] == folders
+
+
+@each_case
+def test_the_schema_is_migrated_once_before_the_controller_starts(values: Path) -> None:
+    documents = render(values)
+    migrating = [name for name, container in containers(documents) if container["name"] == "migrations"]
+    assert len(migrating) == 1
+    [controller] = kinds(documents, "Deployment")
+    for job in kinds(documents, "Job"):
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert kinds(documents, "Job") or controller["spec"]["template"]["spec"]["initContainers"]
 
 
 def test_postgres_needs_no_volume() -> None:

@@ -125,6 +125,27 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* Brings the schema up to date and ends; does nothing when it is there. Call with (dict "root" $ "dataDir" "/tmp" "volume" "tmp"). */}}
+{{- define "penstock.migrationsContainer" -}}
+name: migrations
+image: {{ include "penstock.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args: [db, upgrade]
+env:
+  - name: PENSTOCK_DATA_DIR
+    value: {{ .dataDir }}
+  {{- include "penstock.databaseEnv" .root | nindent 2 }}
+resources: {{- toYaml .root.Values.controller.resources | nindent 2 }}
+securityContext: {{- include "penstock.containerSecurityContext" .root | nindent 2 }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  {{- if ne .volume "tmp" }}
+  - name: {{ .volume }}
+    mountPath: {{ .dataDir }}
+  {{- end }}
+{{- end -}}
+
 {{/* What a person asks for and no cluster can give: said here, before anything is rendered. */}}
 {{- define "penstock.validate" -}}
 {{- $values := .Values -}}
