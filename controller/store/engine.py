@@ -51,6 +51,9 @@ LOCK_WAIT_SECONDS = 10.0
 STATEMENT_SECONDS = 30.0
 """How long one statement, or a transaction that does nothing, may last on Postgres."""
 
+MIGRATION_SECONDS = 600.0
+"""The same for a step of the schema."""
+
 CONNECT_SECONDS = 5
 
 CALL_SECONDS = 60.0
@@ -246,11 +249,22 @@ def parse_url(url: str) -> URL:
             raise StartupError(f"the database URL names {other!r}; it must be sqlite or postgresql")
 
 
-def build_engine(url: URL, *, is_writer: bool, pool_size: int = 1, synchronous: Synchronous = "FULL") -> Engine:
-    """Build the engine of the writer (each transaction is alone) or of the readers (each is a snapshot)."""
+def build_engine(
+    url: URL,
+    *,
+    is_writer: bool,
+    pool_size: int = 1,
+    synchronous: Synchronous = "FULL",
+    for_schema: bool = False,
+) -> Engine:
+    """Build the engine of the writer (each transaction is alone) or of the readers (each is a snapshot).
+
+    ``for_schema`` is for migrations: they may last, and they rebuild tables that others refer to.
+    """
     if url.get_backend_name() == "sqlite":
-        return _build_sqlite(url, is_writer, pool_size, synchronous)
-    return _build_postgres(url, is_writer, pool_size)
+        pragmas = {"journal_mode": "WAL", "synchronous": synchronous, "foreign_keys": "OFF" if for_schema else "ON"}
+        return _build_sqlite(url, is_writer, pool_size, pragmas)
+    return _build_postgres(url, is_writer, pool_size, MIGRATION_SECONDS if for_schema else STATEMENT_SECONDS)
 
 
 def _build_engines(url: URL, readers: int, synchronous: Synchronous) -> tuple[Engine, Engine]:
@@ -260,7 +274,7 @@ def _build_engines(url: URL, readers: int, synchronous: Synchronous) -> tuple[En
     return writer, build_engine(url, is_writer=False, pool_size=readers, synchronous=synchronous)
 
 
-def _build_sqlite(url: URL, is_writer: bool, pool_size: int, synchronous: Synchronous) -> Engine:
+def _build_sqlite(url: URL, is_writer: bool, pool_size: int, pragmas: Mapping[str, str]) -> Engine:
     # isolation_level=None keeps the driver from beginning transactions by itself (and too late to lose no update).
     connect_args = {"check_same_thread": False, "isolation_level": None, "timeout": LOCK_WAIT_SECONDS}
     if url.database in (None, "", ":memory:"):
@@ -271,9 +285,8 @@ def _build_sqlite(url: URL, is_writer: bool, pool_size: int, synchronous: Synchr
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA synchronous = {synchronous}")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        for name, value in pragmas.items():
+            cursor.execute(f"PRAGMA {name} = {value}")
         cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()
@@ -287,13 +300,15 @@ def _build_sqlite(url: URL, is_writer: bool, pool_size: int, synchronous: Synchr
     return engine
 
 
-def _build_postgres(url: URL, is_writer: bool, pool_size: int) -> Engine:
+def _build_postgres(url: URL, is_writer: bool, pool_size: int, seconds_max: float) -> Engine:
+    # A migration waits for the one that another process runs.
+    lock_seconds = LOCK_WAIT_SECONDS if seconds_max == STATEMENT_SECONDS else seconds_max
     limits = {
         "timezone": "UTC",
-        "lock_timeout": f"{LOCK_WAIT_SECONDS * 1000:.0f}",
-        "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+        "lock_timeout": f"{lock_seconds * 1000:.0f}",
+        "statement_timeout": f"{seconds_max * 1000:.0f}",
         # A writer that hangs gives its turn back.
-        "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{seconds_max * 1000:.0f}",
     }
     connect_args = {
         "connect_timeout": CONNECT_SECONDS,

@@ -52,7 +52,9 @@ def add(session: Session, cycle: Cycle) -> int:
         "actions": _ACTIONS.dump_python(_most_telling(cycle.actions), mode="json"),
         "error": cycle.error,
     }
-    return session.execute(insert(reconcile_runs).values(values).returning(reconcile_runs.c.id)).scalar_one()
+    statement = insert(reconcile_runs).values(values).returning(reconcile_runs.c.id)
+    row_id: int = session.execute(statement).scalar_one()
+    return row_id
 
 
 def page(session: Session, *, cursor: str | None = None, limit: int = 50) -> Page[KnownCycle]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from controller.domain.model import CommandKind, Outcome, PlacementState, Reason, State
+from controller.domain.model import CommandKind, Outcome, PlacementState, State
 from controller.store.columns import BigId, UtcDateTime
 
 metadata = MetaData(
@@ -75,7 +75,6 @@ streams = Table(
     Column("closed_at", UtcDateTime),
     Column("version", Integer, nullable=False),
     _one_of("state", State),
-    _one_of("reason", Reason),
     _one_of("outcome", Outcome),
     CheckConstraint("(state IN ('ENDED', 'CLOSED')) = (ended_at IS NOT NULL)", name="ended_has_time"),
     CheckConstraint("(state = 'CLOSED') = (closed_at IS NOT NULL)", name="closed_has_time"),

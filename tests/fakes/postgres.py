@@ -1,0 +1,132 @@
+"""A throw-away Postgres on a free loopback port, and databases in it that are copied from a template.
+
+Postgres refuses to run as root: then it runs as user ``postgres``, in a directory which that user owns.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+INSTALL = "Postgres is missing: apt-get install postgresql"
+START_SECONDS = 30.0
+
+
+def find_binaries() -> Path | None:
+    """Return the directory of ``initdb`` and ``postgres``, the newest version first."""
+    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    on_path = shutil.which("initdb")
+    places = [*packaged, *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((p for p in places if (p / "initdb").exists() and (p / "postgres").exists()), None)
+
+
+class Server:
+    """A running server. Nothing in it is meant to last."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._numbers = count(1)
+        self._templates: dict[Callable[[str], None], str] = {}
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+
+    @contextmanager
+    def database(self, prepare: Callable[[str], None] | None = None) -> Iterator[str]:
+        """Yield the URL of a database of its own, empty or as ``prepare`` made it (once, then it is copied)."""
+        template = self._template(prepare) if prepare else "template0"
+        name = f"test_{next(self._numbers)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _template(self, prepare: Callable[[str], None]) -> str:
+        if prepare not in self._templates:
+            name = f"template_{next(self._numbers)}"
+            self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
+            prepare(self.url(name))
+            self._templates[prepare] = name
+        return self._templates[prepare]
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def run(binaries: Path) -> Iterator[Server]:
+    """Run a server until the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+    try:
+        prefix = _unprivileged(folder)
+        create = [
+            binaries / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
+        subprocess.run([*prefix, *create], check=True, capture_output=True, cwd=folder)
+        port = _free_port()
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([*prefix, *_serve(binaries, folder, port)], stdout=log, stderr=log, cwd=folder)
+        try:
+            server = Server(port)
+            _wait(server, process, folder / "log")
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)  # the fast shutdown, which does not wait for clients
+            process.wait(START_SECONDS)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(binaries: Path, folder: Path, port: int) -> list[str | Path]:
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "port": str(port),
+        "fsync": os.environ.get("PENSTOCK_TEST_POSTGRES_FSYNC", "off"),
+        "shared_buffers": "64MB",
+        "max_connections": "100",
+    }
+    return [binaries / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in settings.items())]
+
+
+def _unprivileged(folder: Path) -> list[str]:
+    if os.getuid() != 0:
+        return []
+    shutil.chown(folder, "postgres", "postgres")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(psycopg.OperationalError), psycopg.connect(server.url("postgres"), connect_timeout=1):
+            return
+        time.sleep(0.05)  # a server process starts in its own time
+    raise RuntimeError(f"Postgres did not start: {log.read_text()}")
