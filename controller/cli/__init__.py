@@ -5,36 +5,16 @@ Processes (``serve``, ``controller``, ``proxy``, ``db``) and questions to a runn
 must not wait for SQLAlchemy or FastAPI to be loaded, and shell completion runs this program at every TAB.
 """
 
+import sys
+
 import click
-from typing_extensions import override
 
 from controller.cli import act, doctor, get, processes, serve
 from controller.cli.client import Api
-from controller.errors import StartupError
+from controller.errors import ControllerError, StartupError
 
+EXIT_FAILED = 1
 EXIT_CANNOT_START = 2
-
-
-class CannotStartError(click.ClickException):
-    """Shown as plain lines, with exit code 2."""
-
-    exit_code = EXIT_CANNOT_START
-
-    @override
-    def show(self, file: object = None) -> None:
-        for line in self.message.splitlines():
-            click.echo(f"penstock: {line}", err=True)
-
-
-class Penstock(click.Group):
-    """The group of all commands; what keeps a process from starting is told in one line, not as a traceback."""
-
-    @override
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except StartupError as error:
-            raise CannotStartError(error.detail) from error
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -50,7 +30,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=Penstock, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version, exit."
 )
@@ -91,5 +71,10 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line."""
-    cli(prog_name="penstock")
+    """Run the command line. What keeps a process from starting is told in plain lines, not as a traceback."""
+    try:
+        cli(prog_name="penstock")
+    except ControllerError as error:
+        for line in str(error).splitlines():
+            click.echo(f"penstock: {line}", err=True)
+        sys.exit(EXIT_CANNOT_START if isinstance(error, StartupError) else EXIT_FAILED)

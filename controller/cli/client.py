@@ -3,14 +3,16 @@
 Every failure becomes one line for people and an exit code: 1 for an answer that says no, 3 when nobody answers.
 """
 
-import http.client
 import json
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 TIMEOUT_SECONDS = 15.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
@@ -80,6 +82,8 @@ class Api:
         return answer
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, str, bytes]:
+        from http.client import HTTPException
+
         connection, prefix = self._connect()
         headers = {"Accept": "application/json"}
         if body is not None:
@@ -90,7 +94,7 @@ class Api:
             connection.request(method, prefix + path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.getheader("Content-Type", ""), answer.read(ANSWER_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NotReachableError(
                 f"no answer from the controller at {self.url}: {why} (--api URL, or PENSTOCK_API_URL)"
@@ -98,11 +102,13 @@ class Api:
         finally:
             connection.close()
 
-    def _connect(self) -> tuple[http.client.HTTPConnection, str]:
+    def _connect(self) -> tuple["HTTPConnection", str]:
+        from http.client import HTTPConnection, HTTPSConnection
+
         parts = urllib.parse.urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise click.UsageError(f"--api: {self.url!r} is not http://HOST:PORT")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         return kind(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS), parts.path.rstrip("/")
 
 

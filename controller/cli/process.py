@@ -3,12 +3,14 @@
 It decides nothing about what the process is for.
 """
 
-import asyncio
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 SUPERVISOR_VARIABLE = "PENSTOCK_SUPERVISOR_PID"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -25,14 +27,18 @@ def begin(name: str, supervisor_pid: int | None = None) -> None:
 
 def _follow(supervisor_pid: int) -> None:
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     # It may have died before the kernel was asked.
     if os.getppid() != supervisor_pid:
         sys.exit(1)
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run(main: Callable[["asyncio.Event"], Awaitable[None]]) -> None:
     """Run ``main`` on uvloop, and set its event on SIGTERM or SIGINT."""
+    import asyncio
+
     import uvloop
 
     async def run_until_stopped() -> None:
