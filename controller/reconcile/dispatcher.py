@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from controller.domain.model import Key, ProxyId, ReplyOutcome
+from controller.domain.model import CommandKind, Key, ProxyId, ReplyOutcome
 from controller.domain.retry import Backoff
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.proxy_client import ProxyClient
@@ -125,7 +125,8 @@ class Dispatcher:
             line.warning("command.token_stale", token=self._token, token_highest=reply.token_highest)
             self._token = await self._database.write(counters.raise_token, above=reply.token_highest)
             return self._postpone(pending, "stale token")
-        line.info(f"session.{command.kind}_answered", outcome=reply.outcome.value, why=command.why, detail=reply.detail)
+        event = "session.ensured" if command.kind is CommandKind.ENSURE else "session.stopped"
+        line.info(event, outcome=reply.outcome.value, why=command.why, detail=reply.detail)
         return Answered(pending, reply)
 
     def _postpone(self, pending: Pending, error: str) -> Unanswered:

@@ -4,6 +4,7 @@ It reads everything it needs and then acts; running it twice equals running it o
 proxy is told, and no network is awaited inside a transaction.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._policy = policy
         self._changed = changed
+        self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
         self.cycles = 0
         self.full_at: float | None = None
@@ -82,6 +84,10 @@ class Reconciler:
         Raises:
             DatabaseError: nothing was decided, or it is unknown whether it was.
         """
+        async with self._one_at_a_time:
+            return await self._cycle(look)
+
+    async def _cycle(self, look: Look) -> Plan:
         began = time.perf_counter()
         reading = await self._read(look.keys)
         planned = plan(reading.desired, reading.observed, self._policy, reading.now)

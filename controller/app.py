@@ -1,0 +1,260 @@
+"""The composition root of the controller process: builds every object, names every long-lived task, ends them in order.
+
+It decides nothing. Siblings that must talk (ingest -> reconcile, api -> reconcile) do so through the callables handed
+out here.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+
+import aiohttp
+import structlog
+import uvicorn
+import uvloop
+from typing_extensions import override
+
+from controller import telemetry
+from controller.api import application
+from controller.api.pulse import Pulse
+from controller.api.services import Figure, Health, Services, figure
+from controller.domain import ids
+from controller.domain.model import Key, ProxyId, StreamId, Viewer
+from controller.domain.plan import Policy
+from controller.errors import NotFoundError, StartupError
+from controller.ingest.subscriber import Broker, Subscriber
+from controller.proxy_client import ProxyClient, http_session
+from controller.reconcile.dispatcher import Dispatcher
+from controller.reconcile.housekeeping import Housekeeper, Retention
+from controller.reconcile.loop import Reconciler
+from controller.reconcile.observe import Observer
+from controller.reconcile.queue import KeyQueue, Look
+from controller.reconcile.watch import Watchers
+from controller.settings import Address, Settings
+from controller.store import counters, migrate, proxies
+from controller.store.engine import Database
+
+log = structlog.get_logger(__name__)
+
+GOODBYE_SECONDS = 3.0
+"""How long open requests may take to end once the process has been told to."""
+
+RESYNC_JITTER = 0.2
+
+
+def main(settings: Settings) -> None:
+    """Run a controller until SIGTERM or SIGINT.
+
+    Raises:
+        StartupError: it cannot start: a taken port, a database that is not to be had.
+    """
+    telemetry.configure(settings.log_format, settings.log_level)
+    with _listen(settings.http) as listener:
+        migrate.upgrade(settings.database_url)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run_until_signalled(settings, listener))
+
+
+async def _run_until_signalled(settings: Settings, listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(settings, listener, stop)
+
+
+async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Run a controller on a listening socket until ``stop`` is set."""
+    database = Database(settings.database_url)
+    try:
+        token = await database.write(counters.raise_token)
+        known = await database.read(proxies.load)
+        async with http_session() as http:
+            observer = _observer(settings, http, known)
+            rooms = _Rooms(settings, database, observer, token)
+            await _serve(rooms, listener, stop)
+    finally:
+        await database.dispose()
+
+
+def _observer(settings: Settings, http: aiohttp.ClientSession, known: Sequence[proxies.KnownProxy]) -> Observer:
+    clients = [
+        ProxyClient(
+            http,
+            url,
+            token=settings.control_secret,
+            list_timeout_seconds=settings.list_timeout_seconds,
+            command_timeout_seconds=settings.command_timeout_seconds,
+        )
+        for url in settings.proxies
+    ]
+    views = [entry.view for entry in known]
+    return Observer(clients, views, lost_after=timedelta(seconds=settings.lost_after_seconds), clock=_now)
+
+
+class _Rooms:
+    """Everything one controller is made of, tied together."""
+
+    def __init__(self, settings: Settings, database: Database, observer: Observer, token: int) -> None:
+        self.database = database
+        self.observer = observer
+        self.pulse = Pulse()
+        self.stopping = asyncio.Event()
+        self.queue = KeyQueue(
+            time.monotonic,
+            resync_seconds=lambda: _jittered(settings.resync_seconds),
+        )
+        self.dispatcher = Dispatcher(database, observer, token=token, ring=self._look_at)
+        self.reconciler = Reconciler(
+            database, observer, self.queue, self.dispatcher, _policy(settings), changed=self.pulse.ring
+        )
+        self.watchers = Watchers(observer, self.queue)
+        self.housekeeper = Housekeeper(
+            database, Retention(timedelta(days=settings.history_days), settings.history_rows_max)
+        )
+        self.subscriber = _subscriber(settings, database, self.wake)
+        self.api = application.build(self._services(settings))
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        """These keys have changed in the database: send what waits, look at them, tell who follows."""
+        self.dispatcher.wake()
+        self._look_at(keys)
+
+    def _look_at(self, keys: Iterable[Key]) -> None:
+        self.queue.ring(keys)
+        self.pulse.ring()
+
+    def _services(self, settings: Settings) -> Services:
+        return Services(
+            database=self.database,
+            observed=lambda: self.observer.latest,
+            observe_now=self.observer.observe,
+            wake=self.wake,
+            plan_now=self.reconciler.plan_now,
+            run_now=self._run_now,
+            list_viewers=self._list_viewers,
+            kick_viewer=self._kick_viewer,
+            new_id=new_id,
+            pulse=self.pulse,
+            stopping=self.stopping,
+            health=self._health,
+            version=metadata.version("penstock"),
+            api_token=settings.api_token.get_secret_value() if settings.api_token else None,
+            start_grace=timedelta(seconds=settings.start_grace_seconds),
+            stop_grace=timedelta(seconds=settings.stop_grace_seconds),
+            figures=self._figures,
+        )
+
+    async def _run_now(self) -> None:
+        await self.reconciler.cycle(Look(None))
+
+    async def _list_viewers(self, proxy_id: ProxyId) -> Sequence[Viewer]:
+        return await self._client(proxy_id).viewers()
+
+    async def _kick_viewer(self, proxy_id: ProxyId, viewer_id: str) -> bool:
+        return await self._client(proxy_id).kick(viewer_id)
+
+    def _client(self, proxy_id: ProxyId) -> ProxyClient:
+        client = self.observer.client(proxy_id)
+        if client is None:
+            raise NotFoundError("proxy", proxy_id)
+        return client
+
+    def _health(self) -> Health:
+        return Health(has_observed=self.reconciler.full_at is not None, broker=self.subscriber.state)
+
+    def _figures(self) -> Iterable[Figure]:
+        yield figure("reconcile_cycles", "Cycles of the control loop.", self.reconciler.cycles, "counter")
+        yield figure("workqueue_depth", "Keys that wait for a look.", self.queue.depth)
+        yield figure("commands_answered", "Commands that proxies have answered.", self.dispatcher.sent, "counter")
+
+    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return every long-lived task of the process but the web server, by name."""
+        return {
+            "reconciler": self.reconciler.run,
+            "dispatcher": self.dispatcher.run,
+            "watchers": self.watchers.run,
+            "subscriber": self.subscriber.run,
+            "housekeeper": self.housekeeper.run,
+        }
+
+
+async def _serve(rooms: _Rooms, listener: socket.socket, stop: asyncio.Event) -> None:
+    server = _WebServer(
+        uvicorn.Config(
+            rooms.api,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=int(GOODBYE_SECONDS),
+        )
+    )
+    async with asyncio.TaskGroup() as group:
+        web = group.create_task(server.serve(sockets=[listener]), name="web")
+        pillars = [group.create_task(_pillar(run), name=name) for name, run in rooms.tasks().items()]
+        log.info("controller.started", pid=os.getpid())
+        await stop.wait()
+        log.info("controller.stopping")
+        # 1. Followers of the event stream are let go, and no new request is taken.
+        rooms.stopping.set()
+        server.should_exit = True
+        # 2. MQTT, the loop and the dispatcher stop where they are: whatever is half done is in the database.
+        for pillar in pillars:
+            pillar.cancel()
+        await asyncio.wait([web, *pillars])
+    log.info("controller.stopped")
+
+
+async def _pillar(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
+
+
+class _WebServer(uvicorn.Server):
+    """Signals are this process's business, not the web server's."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+    except OSError as failed:
+        listener.close()
+        raise StartupError(f"cannot listen on {address}: {failed.strerror}") from failed
+    return listener
+
+
+def _policy(settings: Settings) -> Policy:
+    stall = settings.stall_timeout_seconds
+    return Policy(
+        start_grace=timedelta(seconds=settings.start_grace_seconds),
+        stop_grace=timedelta(seconds=settings.stop_grace_seconds),
+        orphan_grace=timedelta(seconds=settings.orphan_grace_seconds),
+        flow_grace=timedelta(seconds=settings.flow_grace_seconds),
+        stall_timeout=None if stall is None else timedelta(seconds=stall),
+    )
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(1 - RESYNC_JITTER, 1 + RESYNC_JITTER)  # noqa: S311 - spreads load, hides nothing
+
+
+def new_id() -> StreamId:
+    return ids.uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
