@@ -177,6 +177,7 @@ class Intake:
             self._confirm(draft, event)
         if order.seq <= stream.seq and not (is_birth and order.seq == stream.seq):
             return Verdict.REPEATED if order.seq == stream.seq else Verdict.STALE
+        self._confirm(draft, event)
         return self._refresh(event, draft)
 
     def _announce_unordered(self, event: StreamAnnounced, draft: Draft) -> Verdict:

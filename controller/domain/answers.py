@@ -42,23 +42,34 @@ def _fold_ensure(draft: Draft, command: Command, reply: Reply, backoff: Backoff)
         case ReplyOutcome.STARTED | ReplyOutcome.REPLACED | ReplyOutcome.UNCHANGED:
             draft.mark_replied(command.generation, reply.sequence, to_stop=False)
             return
-        case ReplyOutcome.NEWER_EXISTS:
-            _ratchet(draft, reply)
-        case ReplyOutcome.REFUSED:
+        case ReplyOutcome.NEWER_EXISTS if _ratchet(draft, reply):
+            pass  # the next generation is above what the proxy knows
+        case ReplyOutcome.NEWER_EXISTS | ReplyOutcome.REFUSED:
             draft.count_failure(backoff.delay(draft.run.stream.failures))
         case _:
             pass
-    # It does not run there and, by its fence or its boot, never will.
     placement = draft.run.placement(command.generation)
     if placement is not None and placement.state is PlacementState.REQUESTED:
+        _give_up(draft, command, reply)
+
+
+def _give_up(draft: Draft, command: Command, reply: Reply) -> None:
+    if reply.outcome is ReplyOutcome.SPEC_CONFLICT:
+        # Something runs there at this very fence: the placement is over, and not gone before a list says so.
+        draft.mark_stopping(command.generation)
+    else:
+        # It does not run there and, by its fence or its boot, never will.
         draft.mark_gone(command.generation)
-        message = f"proxy {command.proxy_id}: {reply.detail or reply.outcome}"
-        draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, _REASONS[reply.outcome], message)
+    message = f"proxy {command.proxy_id}: {reply.detail or reply.outcome}"
+    draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, _REASONS[reply.outcome], message)
 
 
-def _ratchet(draft: Draft, reply: Reply) -> None:
-    if reply.held_epoch == draft.run.stream.epoch and reply.held_generation is not None:
-        draft.ratchet_generation(reply.held_generation)
+def _ratchet(draft: Draft, reply: Reply) -> bool:
+    """Go on above the generation the proxy holds; return whether that will help."""
+    if reply.held_epoch != draft.run.stream.epoch or reply.held_generation is None:
+        return False
+    draft.ratchet_generation(reply.held_generation)
+    return True
 
 
 _REASONS = {

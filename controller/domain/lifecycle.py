@@ -115,6 +115,7 @@ class Draft:
     def mark_replied(self, generation: int, sequence: int, *, to_stop: bool) -> None:
         """Note that the proxy has answered a command: a list from before that proves nothing any more."""
         placement = self._placements[generation]
+        sequence = max(sequence, placement.reply_sequence or 0)
         self._placements[generation] = replace(
             placement, reply_sequence=sequence, stop_replied=placement.stop_replied or to_stop
         )
@@ -216,6 +217,8 @@ class Draft:
                 self._queue(effect.kind, self._placements[effect.generation], f"{event.value}: {reason or detail}")
             case machine.EndConfirmed():
                 self._stream = replace(self._stream, closed_at=self._now)
+                self.clear_condition(ConditionType.PLACED)
+                self.clear_condition(ConditionType.FLOWING)
                 self.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.TRUE, "ObservedGone")
             case _:
                 assert_never(effect)

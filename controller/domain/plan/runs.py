@@ -90,14 +90,17 @@ class RunPlanner:
             return
         view = self._fleet.views.get(placement.proxy_id)
         if placement.state.is_wanted and not self._stream.state.is_active:
-            self._stop_forgotten(placement)
+            self._stop_forgotten(placement, view)
         elif placement.state.is_wanted:
             self._look_at_wanted(placement, view)
         elif view is not None and view.is_fresh:
             self._look_at_stopping(placement, view)
 
-    def _stop_forgotten(self, placement: Placement) -> None:
+    def _stop_forgotten(self, placement: Placement, view: ProxyView | None) -> None:
         """The run is over, and a placement is wanted all the same: somebody changed the rows by hand."""
+        if view is not None and view.is_fresh and view.boot_id != placement.boot_id:
+            self._confirm_gone(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
+            return
         drift = self._drift(
             DriftKind.PLACEMENT_NOT_STOPPING, placement, f"the stream is {self._stream.state}, its placement is wanted"
         )
@@ -154,7 +157,9 @@ class RunPlanner:
             self._lose(placement, f"list {view.sequence} of proxy {view.proxy_id} lacks it")
 
     def _resend_start(self, placement: Placement) -> None:
-        if self._now - placement.requested_at >= self._policy.start_grace:
+        if placement.spec_generation != self._stream.spec_generation:
+            self._replace(placement)
+        elif self._now - placement.requested_at >= self._policy.start_grace:
             why = "its start was never answered"
             self.draft.command(CommandKind.ENSURE, placement.generation, why)
             self._act(Verb.RESEND, placement, why, self._drift(DriftKind.MISSING_SESSION, placement, why))
@@ -229,9 +234,11 @@ class RunPlanner:
         replaced = self._is_replaced_in_place(placement)
         if view.boot_id != placement.boot_id:
             self._confirm_gone(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
+        elif placement.stop_replied and view.sequence < (placement.reply_sequence or 0):
+            return  # this list is older than the reply to its stop
         elif session is None and replaced:
             self._confirm_gone(placement, "a newer generation took its place")
-        elif session is None and placement.stop_replied and view.sequence >= (placement.reply_sequence or 0):
+        elif session is None and placement.stop_replied:
             self._confirm_gone(placement, f"list {view.sequence} of proxy {view.proxy_id} lacks it")
         elif not self._is_pending(placement) and (replaced or not self._must_wait_for_replacement(placement)):
             self._stop_again(placement, session)
@@ -246,9 +253,11 @@ class RunPlanner:
 
     def _must_wait_for_replacement(self, placement: Placement) -> bool:
         """Make before break: the old one goes only when this very observation shows the new one."""
-        if not self._stream.state.is_active or self._is_failed(placement):
+        if not self._stream.state.is_active:
             return False
         newer = [p for p in self.draft.run.wanted if p.generation > placement.generation]
+        if self._is_failed(placement) and all(p.proxy_id != placement.proxy_id for p in newer):
+            return False
         return not any(self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in newer)
 
     def _is_failed(self, placement: Placement) -> bool:
@@ -320,10 +329,9 @@ class RunPlanner:
         if not stream.state.is_active:
             self._set_stopping_condition()
             return
-        if not self._is_listed():
-            self.draft.clear_condition(ConditionType.FLOWING)
         placement = max(self.draft.run.wanted, key=lambda p: p.generation, default=None)
         if placement is None:
+            self._forget_flow()
             return
         where = f"on proxy {placement.proxy_id}"
         if placement.state is PlacementState.OBSERVED:
@@ -331,6 +339,11 @@ class RunPlanner:
         else:
             self.draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, "Requested", where)
         self._set_flow_condition(placement)
+
+    def _forget_flow(self) -> None:
+        """Nothing is said any more of a session that nobody lists."""
+        if not self._is_listed():
+            self.draft.clear_condition(ConditionType.FLOWING)
 
     def _set_flow_condition(self, placement: Placement) -> None:
         view = self._fleet.views.get(placement.proxy_id)
@@ -340,6 +353,7 @@ class RunPlanner:
             return
         session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
         if session is None:
+            self._forget_flow()
             return
         match session.state:
             case SessionState.FLOWING:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from types import MappingProxyType
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.domain import answers
@@ -29,8 +29,6 @@ from controller.domain.model import (
     Freshness,
     Key,
     Observed,
-    Placement,
-    PlacementState,
     ProxyId,
     ProxyView,
     Reason,
@@ -39,15 +37,12 @@ from controller.domain.model import (
     Run,
     Session,
     SessionState,
-    SourceId,
     State,
-    Stream,
     StreamId,
     StreamSpec,
     Upstream,
 )
 from controller.domain.plan import Plan, Policy, plan
-from controller.domain.retry import Backoff
 from tests.fakes import domain_values as make
 
 KEYS = (Key("a"), Key("b"))
@@ -70,7 +65,7 @@ class Proxy:
     boots: Iterator[int] = field(default_factory=lambda: count(1))
     is_reachable: bool = True
     is_draining: bool = False
-    boot_id: BootId = BootId("")
+    boot_id: BootId = field(init=False)
     sequence: int = 0
     sessions: dict[Key, Session] = field(default_factory=dict)
     specs: dict[Key, StreamSpec | None] = field(default_factory=dict)
@@ -158,6 +153,8 @@ class World:
         self.drifts: dict[DriftKey, DriftSeen] = {}
         self.floors: dict = {}
         self.views: dict[ProxyId, ProxyView] = {}
+        self.seen: Observed | None = None
+        """A list that was taken, and not planned with yet."""
         self.ids = count(1)
         self.epochs = {key: count(1) for key in KEYS}
         self.is_honest = True
@@ -220,9 +217,9 @@ class World:
         pending = frozenset((c.stream_id, c.generation) for c in self.outbox)
         return Desired(runs, MappingProxyType(closed), MappingProxyType(dict(self.drifts)), pending)
 
-    def think(self) -> Plan:
+    def think(self, seen: Observed | None = None) -> Plan:
         """One cycle up to the saved intention."""
-        observed = self.observe()
+        observed, self.seen = seen or self.observe(), None
         desired = self.read(observed)
         thought = plan(desired, observed, POLICY, self.now)
         check_laws(desired, observed, thought)
@@ -230,7 +227,7 @@ class World:
             self.save(change)
         self.outbox.extend(thought.stops)
         self._remember(thought)
-        again = plan(self.read(observed), observed, POLICY, self.now)
+        again = plan(self.read(observed), observed, POLICY, self.now + timedelta(milliseconds=1))
         assert again.is_empty, f"planning twice on one reading: {[(a.verb, a.why) for a in again.actions]}"
         return thought
 
@@ -378,6 +375,15 @@ def think(world: World, n: int) -> None:
     world.think()
 
 
+def look(world: World, n: int) -> None:
+    world.seen = world.observe()
+
+
+def think_late(world: World, n: int) -> None:
+    """Plan with a list from before much that has happened since: commands carried out, messages taken."""
+    world.think(world.seen)
+
+
 def wait(world: World, n: int) -> None:
     world.now += timedelta(seconds=n * 3)
 
@@ -444,6 +450,8 @@ FAULTS: tuple[Event, ...] = (
     stop,
     cycle,
     think,
+    look,
+    think_late,
     wait,
     lose_reply,
     delay,
