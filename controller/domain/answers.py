@@ -20,7 +20,8 @@ def fold(draft: Draft, command: Command, reply: Reply, backoff: Backoff) -> None
     """Fold a reply into the run of its command. ``stale_token`` is not an answer: the command is sent again."""
     assert reply.outcome is not ReplyOutcome.STALE_TOKEN
     placement = draft.run.placement(command.generation)
-    if placement is None:
+    if placement is None or (placement.proxy_id, placement.boot_id) != (command.proxy_id, command.boot_id):
+        # An orphan of that generation, on another proxy: its proxy's sequence says nothing about this placement.
         return
     if command.kind is CommandKind.STOP:
         _fold_stop(draft, command, reply)
