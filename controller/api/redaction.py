@@ -1,0 +1,23 @@
+"""Upstream addresses without their credentials: what may be shown to everybody who may read the API."""
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+MASK = "***"
+
+_SECRET = re.compile(
+    r"(?i)(?<![^?&;])([^=&;?#]*(?:token|secret|passw|pwd|passphrase|signature|credential|apikey|api_key|streamid|auth)"
+    r"[^=&;?#]*|key|sig|pass|user|username|login)=([^&;#]*)"
+)
+
+
+def redact(url: str) -> str:
+    """Replace the user and password of a URL, and the values of parameters that sound like secrets, by ``***``."""
+    try:
+        parts = urlsplit(url)
+        _, at, host = parts.netloc.rpartition("@")
+        netloc = f"{MASK}@{host}" if at else parts.netloc
+        return urlunsplit(parts._replace(netloc=netloc, query=_SECRET.sub(rf"\1={MASK}", parts.query)))
+    except ValueError:
+        # No parser understands it: better to show nothing than half a password.
+        return MASK

@@ -1,0 +1,40 @@
+"""What the proxies were seen to run."""
+
+from fastapi import APIRouter, Response
+
+from controller.api import render, schemas
+from controller.api.problems import documented
+from controller.api.wire import LIMIT_DEFAULT, CursorHere, KeyHere, Limit, ServicesHere, ViewHere, answer, slice_page
+from controller.domain.model import StreamId
+from controller.store import streams
+
+router = APIRouter(tags=["proxies"], responses=documented(_400="the request cannot be understood"))
+
+
+@router.get("/sessions", response_model=schemas.SessionList, summary="List what the proxies were seen to run")
+async def list_sessions(
+    services: ServicesHere,
+    view: ViewHere,
+    key: KeyHere = None,
+    cursor: CursorHere = None,
+    limit: Limit = LIMIT_DEFAULT,
+) -> Response:
+    seen = [pair for pair in view.seen.sessions() if key is None or pair[1].key == key]
+    runs = await services.database.read(streams.load_runs, {StreamId(session.stream_id) for _, session in seen})
+    placed = {(p.proxy_id, p.stream_id, p.generation): p for run in runs.values() for p in run.placements}
+    documents = [
+        render.seen_session(
+            placed.get((proxy.proxy_id, StreamId(session.stream_id), session.generation)), proxy, session
+        )
+        for proxy, session in seen
+    ]
+    items, next_cursor = slice_page(documents, render.session_name, cursor, limit)
+    found: schemas.SessionList = {"items": items, "next_cursor": next_cursor}
+    return answer(found)
+
+
+@router.get("/proxies", response_model=schemas.ProxyList, summary="List the proxies, as they were seen last")
+async def list_proxies(view: ViewHere, cursor: CursorHere = None, limit: Limit = LIMIT_DEFAULT) -> Response:
+    items, next_cursor = slice_page(view.seen.views.values(), lambda proxy: proxy.proxy_id, cursor, limit)
+    found: schemas.ProxyList = {"items": [render.proxy(proxy) for proxy in items], "next_cursor": next_cursor}
+    return answer(found)

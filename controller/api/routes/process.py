@@ -1,0 +1,106 @@
+"""This process: whether it lives, whether it can serve, its numbers, and whether the world is as it says."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from controller.api import metrics, schemas, sync_check
+from controller.api.problems import documented
+from controller.api.services import Services
+from controller.api.sync_check import Graces
+from controller.api.wire import ServicesHere, answer
+from controller.domain.model import Observed, StreamId
+from controller.errors import DatabaseError
+from controller.store import audit, history
+
+router = APIRouter(tags=["process"])
+
+READY_SECONDS = 5.0
+"""How long the database may take to answer a probe."""
+OBSERVE_SECONDS = 15.0
+"""How long the proxies together may take to be listed; each has its own, shorter time-out."""
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", response_model=schemas.AliveDocument, summary="Tell whether this process lives")
+async def show_alive(services: ServicesHere) -> Response:
+    found: schemas.AliveDocument = {"status": "ok", "version": services.version}
+    return answer(found)
+
+
+@router.get(
+    "/readyz",
+    response_model=schemas.ReadyDocument,
+    summary="Tell whether this process can serve",
+    responses={503: {"description": "It cannot, for the reason in the checks", "model": schemas.ReadyDocument}},
+)
+async def show_ready(services: ServicesHere) -> Response:
+    health = services.health()
+    database = await _check_database(services)
+    observation: schemas.CheckDocument = {
+        "ok": health.has_observed,
+        "detail": "" if health.has_observed else "the proxies were not listed since start",
+    }
+    found: schemas.ReadyDocument = {
+        "ready": database["ok"] and health.has_observed and not services.stopping.is_set(),
+        "is_leader": health.is_leader,
+        "database": database,
+        "observation": observation,
+        "broker": {
+            "ok": health.broker in ("connected", "standby", "off"),
+            "detail": f"{health.broker}: {health.broker_detail}" if health.broker_detail else health.broker,
+        },
+    }
+    return answer(found, HTTPStatus.OK if found["ready"] else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Numbers, for Prometheus",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def show_metrics(services: ServicesHere, request: Request) -> Response:
+    return Response(await metrics.render(services, request.app.state.requests), media_type=metrics.MEDIA_TYPE)
+
+
+@router.get(
+    "/debug/sync-check",
+    response_model=sync_check.SyncCheck,
+    summary="Compare what should run with what runs",
+    responses=documented(_400="the request cannot be understood"),
+)
+async def check_sync(
+    services: ServicesHere,
+    live: Annotated[
+        Literal["0", "1", "false", "true"], Query(description="`1`: ask the proxies now, not what was seen last.")
+    ] = "0",
+) -> Response:
+    is_live = live in ("1", "true")
+    read = services.database.read
+    before = await read(audit.read, _stream_ids(services.observed()))
+    if is_live:
+        async with asyncio.timeout(OBSERVE_SECONDS):
+            observed = await services.observe_now()
+    else:
+        observed = services.observed()
+    after = await read(audit.read, _stream_ids(observed))
+    graces = Graces(services.start_grace, services.stop_grace)
+    return answer(sync_check.compare(before, observed, after, graces=graces, now=services.clock(), is_live=is_live))
+
+
+async def _check_database(services: Services) -> schemas.CheckDocument:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await services.database.read(history.last_id)
+    except TimeoutError:
+        return {"ok": False, "detail": f"no answer within {READY_SECONDS:.0f} s"}
+    except DatabaseError as failed:
+        return {"ok": False, "detail": failed.detail}
+    return {"ok": True, "detail": ""}
+
+
+def _stream_ids(observed: Observed) -> frozenset[StreamId]:
+    return frozenset(StreamId(session.stream_id) for view in observed.proxies for session in view.sessions)
