@@ -11,6 +11,7 @@ import random
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -24,12 +25,17 @@ from typing_extensions import override
 from controller import telemetry
 from controller.api import application
 from controller.api.pulse import Pulse
-from controller.api.services import Figure, Health, Services, figure
+from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
-from controller.domain.model import Key, ProxyId, StreamId, Viewer
+from controller.domain.events import Incoming
+from controller.domain.model import Key, ProxyId, Run, Stream, StreamId, Viewer
 from controller.domain.plan import Policy
 from controller.errors import NotFoundError, StartupError
-from controller.ingest.subscriber import Broker, Subscriber
+from controller.ingest.connection import Link, Tls
+from controller.ingest.follower import StateFollower
+from controller.ingest.outgoing import Outbox
+from controller.ingest.subscriber import Pace, Subscriber
+from controller.ingest.topics import Rules
 from controller.proxy_client import ProxyClient, http_session
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.housekeeping import Housekeeper, Retention
@@ -38,8 +44,9 @@ from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
 from controller.reconcile.watch import Watchers
 from controller.settings import Address, Settings
-from controller.store import counters, migrate, proxies
+from controller.store import counters, history, migrate, proxies, record, streams
 from controller.store.engine import Database
+from controller.store.record import Recorded
 
 log = structlog.get_logger(__name__)
 
@@ -112,13 +119,15 @@ class _Rooms:
         )
         self.dispatcher = Dispatcher(database, observer, token=token, ring=self._look_at)
         self.reconciler = Reconciler(
-            database, observer, self.queue, self.dispatcher, _policy(settings), changed=self.pulse.ring
+            database, observer, self.queue, self.dispatcher, _policy(settings), changed=self._tell
         )
         self.watchers = Watchers(observer, self.queue)
         self.housekeeper = Housekeeper(
             database, Retention(timedelta(days=settings.history_days), settings.history_rows_max)
         )
-        self.subscriber = _subscriber(settings, database, self.wake)
+        self.outbox = Outbox(time.monotonic)
+        self.follower = _follower(database, self.outbox)
+        self.subscriber = self._subscriber(settings)
         self.api = application.build(self._services(settings))
 
     def wake(self, keys: Iterable[Key]) -> None:
@@ -128,7 +137,30 @@ class _Rooms:
 
     def _look_at(self, keys: Iterable[Key]) -> None:
         self.queue.ring(keys)
+        self._tell()
+
+    def _tell(self) -> None:
         self.pulse.ring()
+        self.follower.wake()
+
+    def _subscriber(self, settings: Settings) -> Subscriber:
+        async def write(events: Sequence[Incoming]) -> Recorded:
+            return await self.database.write(record.record_now, events, new_id=new_id)
+
+        async def read_states() -> Iterable[Stream]:
+            desired = await self.database.read(streams.desired)
+            return [run.stream for run in desired.runs]
+
+        return Subscriber(
+            _link(settings),
+            boot_id=uuid.uuid4().hex,
+            write=write,
+            wake=lambda recorded: self.wake(recorded.keys),
+            read_states=read_states,
+            outbox=self.outbox,
+            rules=Rules(allows_anonymous=settings.allow_anonymous_topics),
+            pace=Pace(batch_max=settings.mqtt_batch_max, batch_seconds=settings.mqtt_batch_seconds),
+        )
 
     def _services(self, settings: Settings) -> Services:
         return Services(
@@ -167,7 +199,8 @@ class _Rooms:
         return client
 
     def _health(self) -> Health:
-        return Health(has_observed=self.reconciler.full_at is not None, broker=self.subscriber.state)
+        broker: BrokerState = "connected" if self.subscriber.is_connected else "connecting"
+        return Health(has_observed=self.reconciler.full_at is not None, broker=broker)
 
     def _figures(self) -> Iterable[Figure]:
         yield figure("reconcile_cycles", "Cycles of the control loop.", self.reconciler.cycles, "counter")
@@ -181,6 +214,7 @@ class _Rooms:
             "dispatcher": self.dispatcher.run,
             "watchers": self.watchers.run,
             "subscriber": self.subscriber.run,
+            "follower": self.follower.run,
             "housekeeper": self.housekeeper.run,
         }
 
@@ -235,6 +269,36 @@ def _listen(address: Address) -> socket.socket:
         listener.close()
         raise StartupError(f"cannot listen on {address}: {failed.strerror}") from failed
     return listener
+
+
+def _link(settings: Settings) -> Link:
+    tls = None
+    if settings.mqtt_is_tls:
+        tls = Tls(ca_file=settings.mqtt_ca_file, cert_file=settings.mqtt_cert_file, key_file=settings.mqtt_key_file)
+    return Link(
+        host=settings.mqtt_address.host,
+        port=settings.mqtt_address.port,
+        client_id=settings.mqtt_client_id,
+        protocol=settings.mqtt_protocol,
+        username=settings.mqtt_username,
+        password=settings.mqtt_password.get_secret_value() if settings.mqtt_password else None,
+        tls=tls,
+        keepalive_seconds=settings.mqtt_keepalive_seconds,
+        receive_max=2 * settings.mqtt_batch_max,
+    )
+
+
+def _follower(database: Database, outbox: Outbox) -> StateFollower:
+    async def read_last_id() -> int:
+        return await database.read(history.last_id)
+
+    async def read_after(after_id: int) -> Sequence[history.Entry]:
+        return await database.read(history.follow, after_id=after_id)
+
+    async def read_runs(stream_ids: Iterable[StreamId]) -> Sequence[Run]:
+        return tuple((await database.read(streams.load_runs, tuple(stream_ids))).values())
+
+    return StateFollower(outbox, read_last_id=read_last_id, read_after=read_after, read_runs=read_runs)
 
 
 def _policy(settings: Settings) -> Policy:

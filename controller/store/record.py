@@ -18,7 +18,7 @@ from controller.domain.events import (
     StreamEndAnnounced,
 )
 from controller.domain.model import Key, SourceId, StreamId
-from controller.store import floors, quarantine, sources, stats, streams
+from controller.store import engine, floors, quarantine, sources, stats, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ def record(session: Session, events: Sequence[Incoming], *, now: datetime, new_i
         has_commands=any(change.commands for change in changes),
         rebirths=frozenset(intake.rebirths),
     )
+
+
+def record_now(session: Session, events: Sequence[Incoming], *, new_id: Callable[[], StreamId]) -> Recorded:
+    """Record events at the database's time."""
+    return record(session, events, now=engine.db_now(session), new_id=new_id)
 
 
 def _read_books(session: Session, events: Sequence[Incoming]) -> Books:
