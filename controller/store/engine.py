@@ -366,6 +366,13 @@ def db_now(session: Session) -> datetime:
     return now.astimezone(UTC)
 
 
+def has_item(session: Session, column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:
+    """Ask whether a JSON object of texts has an item. Unlike a JSON path, this takes any name."""
+    items = func.json_each(column) if _is_sqlite(session) else func.json_each_text(column)
+    item = items.table_valued("key", "value")
+    return select(item.c.key).where(item.c.key == name, item.c.value == value).exists()
+
+
 def upsert(
     session: Session,
     table: Table,

@@ -109,7 +109,7 @@ def page(
     if key is not None:
         query = query.where(streams.c.key == key)
     for name, value in labels.items():
-        query = query.where(streams.c.labels[name].as_string() == value)
+        query = query.where(engine.has_item(session, streams.c.labels, name, value))
     if cursor is not None:
         at, last_id = cursors.decode(cursor)
         query = query.where(tuple_(streams.c.created_at, streams.c.id) < (at, str(last_id)))

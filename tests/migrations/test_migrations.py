@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
 from controller.errors import DatabaseError, StartupError
 from controller.store import engine, migrate, tables
-from sqlalchemy import inspect, text
 
 
 def inspected(url: str) -> dict[str, Any]:

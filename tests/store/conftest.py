@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from controller.store import migrate
 from controller.store.engine import Database
-
 from tests.fakes import postgres
 
 
