@@ -1,0 +1,221 @@
+import m3u8
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.mpegts import RandomAccess
+from proxy.core.playlist import PTS_CYCLE, Cutter, MediaSegment, clock_seconds, elapsed, render
+
+
+def point(position: int, seconds: float | None = None, *, at: float = 0.0, pcr: float | None = None) -> RandomAccess:
+    pts = None if seconds is None else int(seconds * 90_000) % PTS_CYCLE
+    clock = None if pcr is None else int(pcr * 27_000_000)
+    return RandomAccess(position, b"tables", pts, clock, at, 1000.0 + at)
+
+
+def cutter(segment_seconds: float = 4.0, window: int = 3, discontinuities: int = 0) -> Cutter:
+    return Cutter(segment_seconds=segment_seconds, window_segments=window, discontinuities=discontinuities)
+
+
+def settled() -> Cutter:
+    """One that has left its quick beginning behind: three segments of a second, the fourth begins at 300."""
+    cut = cutter()
+    for number in range(4):
+        cut.reach(point(number * 100, float(number)))
+    return cut
+
+
+def durations(cut: Cutter) -> list[float]:
+    return [segment.duration_seconds for segment in cut.listed]
+
+
+def text(cut: Cutter, **extra: bool) -> m3u8.M3U8:
+    return m3u8.loads(render(cut.listed, target_seconds=cut.target_seconds, **extra))
+
+
+def test_segments_are_cut_at_the_first_point_that_is_far_enough() -> None:
+    cut = settled()
+    for second in range(4, 12):
+        cut.reach(point(second * 100, float(second)))
+    last = cut.listed[-1]
+    assert (last.start, last.end, last.duration_seconds) == (700, 1100, 4.0)
+    assert last.prefix == b"tables"
+    assert last.size == 406
+
+
+def test_the_first_segments_are_short() -> None:
+    assert durations(settled()) == [1.0, 1.0, 1.0]
+
+
+def test_a_point_just_before_the_target_is_taken() -> None:
+    cut = settled()
+    cut.reach(point(400, 3.0 + 3.5))
+    assert len(cut.listed) == 3
+    assert cut.open_position == 300
+    cut.reach(point(500, 3.0 + 3.7))
+    assert cut.open_position == 500
+
+
+def test_a_forced_cut_is_a_cut() -> None:
+    cut = settled()
+    cut.reach(point(400, 3.5), force=True)
+    assert durations(cut)[-1] == 0.5
+
+
+def test_the_window_slides_and_numbers_go_on() -> None:
+    cut = settled()
+    cut.reach(point(900, 9.0))
+    shown = text(cut)
+    assert shown.media_sequence == 1001
+    assert [segment.uri for segment in shown.segments] == ["1001.ts", "1002.ts", "1003.ts"]
+    assert shown.target_duration == 6
+    assert cut.find(1000) is not None  # not listed any more, but still there
+    cut.expire(150)
+    assert cut.find(1000) is None
+    assert cut.find(1001) is None
+    assert cut.find(1002) is not None
+    assert cut.find(1004) is None
+    assert cut.find(5) is None
+
+
+def test_when_the_ring_has_dropped_the_open_segment_the_next_one_does_not_continue() -> None:
+    cut = settled()
+    cut.expire(350)
+    assert cut.listed == ()
+    assert cut.find(1000) is None
+    assert cut.open_position is None
+    cut.reach(point(400, 4.0))
+    cut.reach(point(900, 9.0))
+    assert [segment.discontinuity for segment in cut.listed] == [True]
+
+
+def test_an_expired_beginning_is_no_break() -> None:
+    cut = cutter()
+    cut.reach(point(0, 0.0))
+    cut.expire(10)
+    cut.reach(point(100, 1.0))
+    cut.reach(point(200, 2.0))
+    assert [segment.discontinuity for segment in cut.listed] == [False]
+
+
+def test_an_interruption_is_a_discontinuity_and_skips_what_cannot_be_decoded() -> None:
+    cut = settled()
+    cut.interrupt(350, 3.5, None)
+    cut.interrupt(360, 3.6, None)
+    cut.reach(point(400, 77.0, at=5.0))
+    cut.reach(point(900, 82.0, at=10.0))
+    ranges = [(segment.start, segment.end, segment.discontinuity) for segment in cut.listed]
+    assert ranges == [(200, 300, False), (300, 350, False), (400, 900, True)]
+    shown = render(cut.listed, target_seconds=cut.target_seconds).splitlines()
+    assert shown[shown.index("1003.ts") + 1] == "#EXT-X-DISCONTINUITY"
+    assert cut.listed[-1].wall == 1005.0
+
+
+def test_discontinuities_that_have_slid_out_are_counted() -> None:
+    cut = cutter(window=2, discontinuities=5)
+    for number in range(6):
+        cut.reach(point(number * 100, float(number)))
+        cut.reach(point(number * 100 + 50, number + 1.0))
+        cut.interrupt(number * 100 + 50, 0.0, None)
+    shown = text(cut)
+    assert [segment.discontinuity for segment in shown.segments] == [True, True]
+    assert shown.discontinuity_sequence == 5 + 3  # of breaks before segments 1 to 5, two are shown
+
+
+def test_an_interruption_before_anything_is_none() -> None:
+    cut = cutter()
+    cut.interrupt(0, 0.0, None)
+    cut.reach(point(0, 0.0))
+    cut.interrupt(0, 0.0, None)
+    cut.reach(point(0, 0.0))
+    cut.reach(point(100, 1.0))
+    assert [segment.discontinuity for segment in cut.listed] == [False]
+
+
+def test_an_interrupted_segment_is_as_long_as_its_clock_says_or_else_as_it_took() -> None:
+    cut = settled()
+    cut.interrupt(350, 90.0, None)
+    assert durations(cut)[-1] == 90.0
+    clocked = cutter()
+    clocked.reach(point(0, 0.0, pcr=10.0))
+    clocked.interrupt(100, 90.0, int(12.5 * 27_000_000))
+    assert durations(clocked) == [2.5]
+
+
+def test_a_clock_that_jumps_without_a_word_is_a_discontinuity() -> None:
+    cut = settled()
+    cut.reach(point(400, 5000.0, at=4.0))
+    cut.reach(point(900, 5005.0, at=9.0))
+    assert [segment.discontinuity for segment in cut.listed] == [False, False, True]
+    assert durations(cut) == [1.0, 4.0, 5.0]
+
+
+def test_times_of_day_follow_the_media() -> None:
+    cut = cutter()
+    for number in range(4):
+        cut.reach(point(number * 100, float(number), at=0.0))  # a burst: all of it arrived at once
+    assert [segment.wall for segment in cut.listed] == [1000.0, 1001.0, 1002.0]
+    shown = render(cut.listed, target_seconds=4)
+    assert "#EXT-X-PROGRAM-DATE-TIME:1970-01-01T00:16:41.000Z" in shown
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "seconds"),
+    [
+        (None, 5, None),
+        (5, None, None),
+        (0, 90_000, 1.0),
+        (PTS_CYCLE - 45_000, 45_000, 1.0),
+        (90_000, 0, None),
+        (0, 0, None),
+        (0, 121 * 90_000, None),
+    ],
+)
+def test_a_wrapping_clock(start: int | None, end: int | None, seconds: float | None) -> None:
+    assert clock_seconds(start, end, 90_000, PTS_CYCLE) == seconds
+
+
+def test_without_time_stamps_the_programme_clock_counts_and_else_the_arrival() -> None:
+    assert elapsed(point(0, pcr=1.0), point(1, pcr=3.0)) == (2.0, False)
+    assert elapsed(point(0, at=1.0), point(1, at=2.5)) == (1.5, False)
+    assert elapsed(point(0, 1.0, at=1.0), point(1, at=1.0)) == (0.001, False)
+
+
+def test_an_empty_playlist_is_a_playlist() -> None:
+    shown = m3u8.loads(render((), target_seconds=4))
+    assert shown.segments == []
+    assert not shown.is_endlist
+
+
+def test_a_live_playlist_never_ends_and_an_ended_one_does() -> None:
+    assert not text(settled()).is_endlist
+    assert text(settled(), ended=True).is_endlist
+    assert render(settled().listed, target_seconds=4, query="?v=x").count(".ts?v=x") == 3
+
+
+@given(st.lists(st.tuples(st.floats(0.04, 30), st.booleans()), min_size=1, max_size=60), st.floats(0.5, 10))
+def test_the_laws_of_a_live_playlist(steps: list[tuple[float, bool]], segment_seconds: float) -> None:
+    """Targets hold and never fall, numbers never repeat or go back, and what was listed stays as it was."""
+    cut = cutter(segment_seconds, window=4)
+    now, position, target = 0.0, 0, 0
+    seen: dict[int, MediaSegment] = {}
+    sequence_before = breaks_before = -1
+    for step, breaks in steps:
+        now, position = now + step, position + 1000
+        if breaks:
+            cut.interrupt(position - 500, now, None)
+        cut.reach(point(position, now, at=now))
+        cut.expire(position - 20_000)
+        shown = text(cut)
+        assert cut.target_seconds >= target
+        target = cut.target_seconds
+        assert len(shown.segments) <= 4
+        for segment in shown.segments:
+            assert int(segment.duration + 0.5) <= shown.target_duration
+        for segment in cut.listed:
+            assert seen.setdefault(segment.sequence, segment) == segment
+            assert segment.start < segment.end
+        if cut.listed:
+            assert shown.media_sequence >= sequence_before
+            assert (shown.discontinuity_sequence or 0) >= breaks_before
+            sequence_before, breaks_before = shown.media_sequence, shown.discontinuity_sequence or 0
