@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -43,6 +43,18 @@ class Identity:
     @staticmethod
     def fresh(proxy_id: str, public_url: str) -> "Identity":
         return Identity(proxy_id, public_url.rstrip("/"), uuid4().hex)
+
+
+OutcomeT = TypeVar("OutcomeT", EnsureOutcome, StopOutcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Generic[OutcomeT]):
+    """A decision; ``held`` is the fence that stood against it."""
+
+    outcome: OutcomeT
+    detail: str = ""
+    held: Fence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,26 +195,32 @@ class Registry:
 
     def ensure(self, stream_id: str, request: EnsureRequest) -> EnsureReply:
         """Run exactly this at this fence, or say why not; nothing has changed then."""
-        outcome, detail = self._decide_ensure(stream_id, request)
+        verdict = self._decide_ensure(stream_id, request)
+        outcome, detail = verdict.outcome, verdict.detail
         log.info("session.ensured", stream=stream_id, key=request.spec.key, outcome=outcome.value, detail=detail)
         return EnsureReply(
             proxy_id=self.identity.proxy_id,
             boot_id=self.identity.boot_id,
             sequence=self.sequence,
             token_highest=self.token_highest,
+            held_epoch=verdict.held[0] if verdict.held else None,
+            held_generation=verdict.held[1] if verdict.held else None,
             outcome=outcome,
             detail=detail,
         )
 
     def stop(self, stream_id: str, request: StopRequest) -> StopReply:
         """Stop what runs under the key at or below the fence, and remember the fence."""
-        outcome, detail = self._decide_stop(stream_id, request)
+        verdict = self._decide_stop(stream_id, request)
+        outcome, detail = verdict.outcome, verdict.detail
         log.info("session.stop_answered", stream=stream_id, key=request.key, outcome=outcome.value, detail=detail)
         return StopReply(
             proxy_id=self.identity.proxy_id,
             boot_id=self.identity.boot_id,
             sequence=self.sequence,
             token_highest=self.token_highest,
+            held_epoch=verdict.held[0] if verdict.held else None,
+            held_generation=verdict.held[1] if verdict.held else None,
             outcome=outcome,
             detail=detail,
         )
@@ -230,40 +248,40 @@ class Registry:
         self.token_highest = token
         return None
 
-    def _decide_ensure(self, stream_id: str, request: EnsureRequest) -> tuple[EnsureOutcome, str]:
+    def _decide_ensure(self, stream_id: str, request: EnsureRequest) -> Verdict[EnsureOutcome]:
         guard = self._guard(request.boot_id, request.token)
         if guard is not None:
-            return EnsureOutcome(guard), ""
+            return Verdict(EnsureOutcome(guard))
         key, fence = request.spec.key, (request.epoch, request.generation)
         current = self._sessions.get(key)
         tombstone = self._fresh_tombstone(key)
         if tombstone is not None and fence <= tombstone.fence:
-            return EnsureOutcome.NEWER_EXISTS, f"stopped at {_words(tombstone.fence)}"
+            return Verdict(EnsureOutcome.NEWER_EXISTS, f"stopped at {_words(tombstone.fence)}", tombstone.fence)
         if current is not None and fence < current.fence:
-            return EnsureOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}"
+            return Verdict(EnsureOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}", current.fence)
         if current is not None and fence == current.fence:
             return self._compare(current, stream_id, request.spec)
         try:
             self._check_admission(request.spec, current)
         except SpecRefusedError as refusal:
-            return EnsureOutcome.REFUSED, refusal.reason
+            return Verdict(EnsureOutcome.REFUSED, refusal.reason)
         if current is None or current.epoch != request.epoch or current.stream_id != stream_id:
             self._start(stream_id, request, instead_of=current)
-            return EnsureOutcome.STARTED, ""
+            return Verdict(EnsureOutcome.STARTED)
         if current.over:  # it has finished: nothing is left that could be taken over
             self._start(stream_id, request, instead_of=current)
         else:
             current.replace(request.generation, request.spec)
             self._changed(stream_id)
-        return EnsureOutcome.REPLACED, ""
+        return Verdict(EnsureOutcome.REPLACED)
 
     @staticmethod
-    def _compare(current: Session, stream_id: str, spec: contract.SessionSpec) -> tuple[EnsureOutcome, str]:
+    def _compare(current: Session, stream_id: str, spec: contract.SessionSpec) -> Verdict[EnsureOutcome]:
         if current.stream_id != stream_id:
-            return EnsureOutcome.SPEC_CONFLICT, f"this fence belongs to stream {current.stream_id}"
+            return Verdict(EnsureOutcome.SPEC_CONFLICT, f"this fence belongs to stream {current.stream_id}")
         if current.spec_digest != contract.digest(spec):
-            return EnsureOutcome.SPEC_CONFLICT, "another spec runs at this fence"
-        return EnsureOutcome.UNCHANGED, ""
+            return Verdict(EnsureOutcome.SPEC_CONFLICT, "another spec runs at this fence")
+        return Verdict(EnsureOutcome.UNCHANGED)
 
     def _check_admission(self, spec: contract.SessionSpec, current: Session | None) -> None:
         if self.draining or self._group is None:
@@ -289,23 +307,23 @@ class Registry:
         session.task.add_done_callback(lambda _task: session.dispose())
         self._changed(stream_id)
 
-    def _decide_stop(self, stream_id: str, request: StopRequest) -> tuple[StopOutcome, str]:
+    def _decide_stop(self, stream_id: str, request: StopRequest) -> Verdict[StopOutcome]:
         guard = self._guard(request.boot_id, request.token)
         if guard is not None:
-            return StopOutcome(guard), ""
+            return Verdict(StopOutcome(guard))
         fence = (request.epoch, request.generation)
         current = self._sessions.get(request.key)
         if current is None:
             self._bury(request.key, fence, ran=False)
-            return StopOutcome.NOT_FOUND, ""
+            return Verdict(StopOutcome.NOT_FOUND)
         if current.fence > fence:
-            return StopOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}"
+            return Verdict(StopOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}", current.fence)
         if current.fence == fence and current.stream_id != stream_id:
             # Fences of one key are unique to a stream. If a controller broke that, obeying would end another stream,
             # and a tombstone here would refuse the running one's repeats.
-            return StopOutcome.NOT_FOUND, f"this fence belongs to stream {current.stream_id}"
+            return Verdict(StopOutcome.NOT_FOUND, f"this fence belongs to stream {current.stream_id}")
         self._remove(current, fence, "commanded")
-        return StopOutcome.STOPPED, ""
+        return Verdict(StopOutcome.STOPPED)
 
     def _remove(self, session: Session, fence: Fence | None, cause: str) -> None:
         """Take it off the table, leave a tombstone unless a successor takes the key, and let it tear itself down."""

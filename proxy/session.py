@@ -129,6 +129,7 @@ class Session:
         self._stopped = False
         self._failure: StartFailedError | None = None
         self._failure_until = 0.0
+        self._round_failed: RoundFailed | None = None  # the newest, while nothing has come since
         self._scope: asyncio.Timeout | None = None
         self._switching = False
         self._pull: Pull | None = None
@@ -194,6 +195,7 @@ class Session:
             finished_reason=self.finished_reason,
             detail=vitals.detail,
             wanted=self.wanted,
+            delivered=vitals.delivered,
             upstream_index=vitals.upstream_index,
             viewers_ts=sum(viewer.protocol is Output.TS for viewer in viewers),
             viewers_hls=sum(viewer.protocol is Output.HLS for viewer in viewers),
@@ -392,7 +394,7 @@ class Session:
         if not self._wish.is_set():
             self._wish.set()
             self.vitals.wanted_since = self._ports.now()
-            self._failure = None
+            self._failure = self._round_failed = None
             self._decided.clear()
             self._open_feed()
         self._close_pull_at(None)
@@ -426,16 +428,17 @@ class Session:
     def _on_media(self) -> None:
         has_news = self._failure is not None or not self._decided.is_set()
         if has_news and self.feed is not None and self.feed.joinable:
-            self._failure = None
+            self._failure = self._round_failed = None
             self._decided.set()
 
     def _on_round_failed(self, failed: RoundFailed) -> bool:
         """Answer the waiting viewers when waiting is useless; return whether to give up."""
+        self._round_failed = failed
         has_delivered = failed.delivered or (self.feed is not None and self.feed.joinable)
         if has_delivered:
             return False  # viewers are kept alive, and the controller sees failing_seconds
         if failed.lasting:
-            self._fail_start(StartFailedError(504 if failed.late else 502, failed.detail))
+            self._fail_start(self._start_failure())
         if self.spec.on_demand:
             return failed.lasting
         return self.spec.on_eof == "end" and failed.rounds >= START_ROUNDS_MAX
@@ -448,10 +451,10 @@ class Session:
 
     def _start_failure(self) -> StartFailedError:
         """What to tell a viewer who has waited in vain."""
-        if self.vitals.state is UpstreamState.WAITING or self.vitals.detail:
-            return StartFailedError(502, self.vitals.detail)
+        if self._round_failed is not None:
+            return StartFailedError(504 if self._round_failed.late else 502, self._round_failed.detail)
         seconds = self._ports.limits.start_timeout_seconds
-        return StartFailedError(504, f"upstream sent no picture for {seconds:g} s")
+        return StartFailedError(504, f"upstream showed no picture within {seconds:g} s")
 
     # The end, and bookkeeping
 

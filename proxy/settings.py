@@ -78,7 +78,8 @@ def _to_none(value: object) -> object:
 
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_to_none)]
-OptionalUrl = Annotated[str | None, BeforeValidator(_to_none), Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+OptionalUrl = Annotated[Url | None, BeforeValidator(_to_none)]
 
 
 class Settings(BaseSettings):

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from proxy.contract import Problem
 
-
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 FAULTS_SHOWN_MAX: Final = 5
 

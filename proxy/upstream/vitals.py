@@ -43,6 +43,13 @@ class Vitals:
             return None
         return now - max(self.wanted_since, self.last_media_at or 0.0)
 
+    @property
+    def delivered(self) -> bool:
+        """Whether media has come since the upstream was last wanted."""
+        return (
+            self.wanted_since is not None and self.last_media_at is not None and self.last_media_at >= self.wanted_since
+        )
+
     def sample(self, now: float) -> None:
         self._samples.append((now, self.bytes_in))
 
