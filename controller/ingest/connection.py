@@ -169,10 +169,11 @@ class Connection:
 
     async def subscribe(self, pattern: str) -> None:
         """Subscribe at QoS 1, and receive what is retained. Raises BrokerLostError when the broker refuses."""
-        # Our own messages need not come back. Whether a message was retained is then known from the broker alone.
         options = None if self._link.is_old else SubscribeOptions(qos=1, noLocal=True, retainHandling=0)
         with _translated(self._link):
-            answers = await self._client.subscribe(pattern, qos=1, options=options, timeout=ANSWER_SECONDS)
+            # paho takes the one or the other.
+            qos = 1 if options is None else 0
+            answers = await self._client.subscribe(pattern, qos=qos, options=options, timeout=ANSWER_SECONDS)
         granted = [answer.value if isinstance(answer, ReasonCode) else answer for answer in answers]
         if granted != [1]:
             raise BrokerLostError(self._link.address, f"the broker does not grant {pattern} at QoS 1: {granted}")
