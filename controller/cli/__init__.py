@@ -39,11 +39,12 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     "url",
     metavar="URL",
     envvar="PENSTOCK_API_URL",
+    show_envvar=True,
     default="http://127.0.0.1:8080",
     show_default=True,
     help="The controller to ask.",
 )
-@click.option("--token", metavar="TOKEN", envvar="PENSTOCK_API_TOKEN", help="Token of its API.")
+@click.option("--token", metavar="TOKEN", envvar="PENSTOCK_API_TOKEN", show_envvar=True, help="Token of its API.")
 @click.pass_context
 def cli(ctx: click.Context, url: str, token: str | None) -> None:
     """Penstock: a live-stream gateway that cannot lose track of its streams."""
@@ -57,6 +58,7 @@ for command in (
     processes.broker,
     processes.demo,
     processes.db,
+    processes.reference,
     get.get,
     get.describe,
     get.why,

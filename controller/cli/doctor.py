@@ -27,7 +27,9 @@ class Finding:
 
 
 @click.command()
-@click.option("--data", metavar="DIR", default=".penstock", show_default=True, envvar="PENSTOCK_DATA_DIR")
+@click.option(
+    "--data", metavar="DIR", default=".penstock", show_default=True, envvar="PENSTOCK_DATA_DIR", show_envvar=True
+)
 @click.pass_obj
 def doctor(api: Api, data: str) -> None:
     """Look for what is wrong, here and at the controller."""

@@ -4,6 +4,7 @@ Each imports its house only when it runs. Options stand for settings of the same
 """
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -70,7 +71,12 @@ def broker(supervisor_pid: int | None, bind: str) -> None:
 
 @click.command()
 @click.option(
-    "--mqtt-url", metavar="URL", default="mqtt://127.0.0.1:1883", show_default=True, envvar="PENSTOCK_MQTT_URL"
+    "--mqtt-url",
+    metavar="URL",
+    default="mqtt://127.0.0.1:1883",
+    show_default=True,
+    envvar="PENSTOCK_MQTT_URL",
+    show_envvar=True,
 )
 @click.option("--key", default="demo", show_default=True, help="Key of the stream.")
 @supervised
@@ -126,3 +132,18 @@ def _database_url(options: dict[str, str | None]) -> str:
     chosen = settings.load_database(options)
     files.make_data_dir(chosen.data_dir)
     return chosen.database_url
+
+
+@click.command(hidden=True)
+@click.argument("page", required=False)
+@click.option("--write", "folder", metavar="DIR", help="Write all of them there.")
+def reference(page: str | None, folder: str | None) -> None:
+    """Print a PAGE of the reference (settings, cli), or write all of them."""
+    from controller.cli import reference as made
+
+    if folder is not None:
+        made.write(Path(folder))
+    elif page is not None and f"{page}.md" in made.pages():
+        click.echo(made.pages()[f"{page}.md"], nl=False)
+    else:
+        raise click.UsageError(f"name one of {', '.join(made.pages())}, or --write DIR")

@@ -15,6 +15,7 @@ from controller.cli import process
     default=".penstock",
     show_default=True,
     envvar="PENSTOCK_DATA_DIR",
+    show_envvar=True,
     help="Folder of the database and generated secrets.",
 )
 @click.option(
@@ -23,6 +24,7 @@ from controller.cli import process
     default="127.0.0.1:8080",
     show_default=True,
     envvar="PENSTOCK_HTTP",
+    show_envvar=True,
     help="Page and REST API.",
 )
 @click.option(
@@ -31,18 +33,24 @@ from controller.cli import process
     default="127.0.0.1:8090",
     show_default=True,
     envvar="PENSTOCK_PROXY_HTTP",
+    show_envvar=True,
     help="Streams, for players.",
 )
 @click.option(
     "--mqtt", metavar="HOST:PORT", default="127.0.0.1:1883", show_default=True, help="The embedded MQTT broker."
 )
 @click.option(
-    "--mqtt-url", metavar="URL", envvar="PENSTOCK_MQTT_URL", help="A broker of your own instead of the embedded one."
+    "--mqtt-url",
+    metavar="URL",
+    envvar="PENSTOCK_MQTT_URL",
+    show_envvar=True,
+    help="A broker of your own instead of the embedded one.",
 )
 @click.option(
     "--database-url",
     metavar="URL",
     envvar="PENSTOCK_DATABASE_URL",
+    show_envvar=True,
     help="A database of your own instead of SQLite in the data folder.",
 )
 @click.option("--demo", is_flag=True, help="Announce a demo stream, as a source would.")
