@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from proxy.contract import EnsureRequest, Output, SessionSpec, StopRequest, Upstream
+from proxy.contract import EnsureRequest, SessionSpec, StopRequest, Upstream
 from proxy.core.feed import Feed
 from proxy.registry import Identity, Registry
 from proxy.segments import MemfdSegment
@@ -29,8 +30,12 @@ def clip(seconds: float = 20, codec: str = "libx264", *, audio_only: bool = Fals
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is missing: apt-get install ffmpeg")
     video = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
-    coding = ["-c:v", codec, "-g", "25", "-b:v", bitrate, "-maxrate", bitrate, "-bufsize", bitrate]
-    extra = {"libx264": ["-preset", "ultrafast"], "libx265": ["-preset", "ultrafast", "-x265-params", "log-level=none"]}
+    coding = ["-c:v", codec, "-g", "25", "-b:v", bitrate]
+    rate = ["-minrate", bitrate, "-maxrate", bitrate, "-bufsize", bitrate, "-x264-params", "nal-hrd=cbr"]
+    extra = {
+        "libx264": ["-preset", "ultrafast", *rate],
+        "libx265": ["-preset", "ultrafast", "-x265-params", "log-level=none"],
+    }
     coding += extra.get(codec, [])
     sound = ["-f", "lavfi", "-i", "sine=440"]
     inputs = sound if audio_only else video + sound
@@ -74,10 +79,16 @@ class Place:
     pump: Pump
     tap: Tap
     generation: int = 0
-    streams: dict[str, str] = field(default_factory=dict)
+    answers: list["Answer"] = field(default_factory=list)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    async def ask(self, path: str, method: str = "GET", **extra: Any) -> "Answer":
+        """Send a request on a connection of its own, which ends with the place."""
+        answer = await ask(self.port, path, method, **extra)
+        self.answers.append(answer)
+        return answer
 
     def run(self, key: str, **spec: object) -> Session:
         """Have the key run."""
@@ -135,14 +146,16 @@ async def place(
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = runner.addresses[0][1]
+    here = Place(runner.addresses[0][1], registry, pump, tap)
     async with asyncio.TaskGroup() as group:
         pumping = group.create_task(pump.run())
         group.create_task(registry.run())
         await asyncio.sleep(0)
         try:
-            yield Place(port, registry, pump, tap)
+            yield here
         finally:
+            for answer in here.answers:
+                await answer.close()
             registry.close()
             await runner.cleanup()
             pumping.cancel()
@@ -151,7 +164,7 @@ async def place(
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait until it holds; fail when it does not in time."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the world rings no bell
             await asyncio.sleep(0.01)
 
 
