@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
@@ -151,12 +151,17 @@ class _Rooms:
             desired = await self.database.read(streams.desired)
             return [run.stream for run in desired.runs]
 
+        async def read_latest(keys: Collection[Key]) -> Iterable[Stream]:
+            latest = await self.database.read(streams.load_latest, keys)
+            return [run.stream for run in latest.values()]
+
         return Subscriber(
             _link(settings),
             boot_id=uuid.uuid4().hex,
             write=write,
             wake=lambda recorded: self.wake(recorded.keys),
             read_states=read_states,
+            read_latest=read_latest,
             outbox=self.outbox,
             rules=Rules(allows_anonymous=settings.allow_anonymous_topics),
             pace=Pace(batch_max=settings.mqtt_batch_max, batch_seconds=settings.mqtt_batch_seconds),

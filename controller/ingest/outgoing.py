@@ -33,6 +33,8 @@ class Entry:
     message: Message
     due: float = 0.0
     """Not before this time of the outbox's clock."""
+    revision: tuple[int, int] = (0, 0)
+    """Of a state: the run's epoch and version. An older one never replaces a newer."""
 
 
 def status(*, is_online: bool, boot_id: str) -> Message:
@@ -88,18 +90,30 @@ class Outbox:
         self._clock = clock
         self._waiting: dict[Slot, Entry] = {}
         self._births_asked: dict[SourceId, float] = {}
+        self._told: dict[Slot, tuple[int, int]] = {}
+        """The newest state handed out per key since the connection began."""
         self._has_news = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def begin(self) -> None:
+        """A new connection: what the broker was told on earlier ones, it may have forgotten."""
+        self._told.clear()
+
     def put_state(self, stream: Stream) -> None:
         """Publish a stream's state, CLOSED included: it stays until a newer run, or until it is forgotten."""
-        self._put(Entry(("state", stream.key), state(stream)))
+        slot, revision = ("state", stream.key), (stream.epoch, stream.version)
+        waiting = self._waiting.get(slot)
+        newest = max(waiting.revision if waiting else (0, 0), self._told.get(slot, (0, 0)))
+        if revision >= newest:
+            self._put(Entry(slot, state(stream), revision=revision))
 
     def forget(self, key: Key) -> None:
-        """Remove a key's state: its last run has left the history."""
-        self._put(Entry(("state", key), no_state(key)))
+        """Remove the state of a key that is not in the database, unless a state of it was told in the meantime."""
+        slot = ("state", key)
+        if slot not in self._waiting and slot not in self._told:
+            self._put(Entry(slot, no_state(key)))
 
     def ask_for_birth(self, source_id: SourceId) -> None:
         """Ask a source for the full list of its streams, at most once a minute."""
@@ -122,6 +136,7 @@ class Outbox:
             now = self._clock()
             entry = next((entry for entry in self._waiting.values() if entry.due <= now), None)
             if entry is not None:
+                self._note(entry)
                 return self._waiting.pop(entry.slot)
             self._has_news.clear()
             next_due = min((entry.due for entry in self._waiting.values()), default=None)
@@ -136,6 +151,13 @@ class Outbox:
         if entry.slot not in self._waiting:
             self._waiting = {entry.slot: entry, **self._waiting}
             self._has_news.set()
+
+    def _note(self, entry: Entry) -> None:
+        if entry.revision > (0, 0):
+            self._told.pop(entry.slot, None)
+            self._told[entry.slot] = entry.revision
+            if len(self._told) > WAITING_MAX:
+                del self._told[next(iter(self._told))]
 
     def _put(self, entry: Entry) -> None:
         # A replaced message keeps its turn, so that a key that changes all the time is published all the same.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ import structlog
 
 from controller.domain.admission import Verdict
 from controller.domain.events import Incoming, MessageRefused
-from controller.domain.model import Stream
+from controller.domain.model import Key, Stream
 from controller.domain.retry import Backoff
 from controller.errors import BrokerLostError, DatabaseError
 from controller.ingest import outgoing, topics
@@ -75,8 +75,9 @@ class Counts:
 class Subscriber:
     """Hears the sources, and speaks to them.
 
-    ``write`` records events in one transaction; ``wake`` is told what that changed, after the commit; ``read_states``
-    returns the streams whose states are published anew with every connection: the broker may have forgotten them.
+    ``write`` records events in one transaction; ``wake`` is told what that changed, after the commit. With every
+    connection the retained states at the broker are put right: ``read_states`` returns the streams that are not CLOSED,
+    which it may have forgotten, and ``read_latest`` the newest run of keys whose state it still shows.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Subscriber:
         write: Callable[[Sequence[Incoming]], Awaitable[Recorded]],
         wake: Callable[[Recorded], None],
         read_states: Callable[[], Awaitable[Iterable[Stream]]],
+        read_latest: Callable[[Collection[Key]], Awaitable[Iterable[Stream]]],
         outbox: Outbox,
         rules: Rules = topics.DEFAULT_RULES,
         pace: Pace = DEFAULT_PACE,
@@ -95,6 +97,7 @@ class Subscriber:
         self._boot_id = boot_id
         self._wake = wake
         self._read_states = read_states
+        self._read_latest = read_latest
         self._outbox = outbox
         self._rules = rules
         self._pace = pace
@@ -130,6 +133,7 @@ class Subscriber:
     async def _work(self) -> None:
         will = outgoing.status(is_online=False, boot_id=self._boot_id)
         async with connect(self._link, will=will, farewell_seconds=self._pace.farewell_seconds) as connection:
+            self._outbox.begin()
             await connection.subscribe(PATTERN)
             await connection.publish(outgoing.status(is_online=True, boot_id=self._boot_id))
             with self._connected(connection):
@@ -159,6 +163,7 @@ class Subscriber:
             connection.acknowledge(batch)
             for recorded in outcomes:
                 self._tell(recorded)
+            await self._review(_retained_states(batch))
 
     def _decode(self, received: Received) -> Incoming | None:
         event = topics.decode(
@@ -199,6 +204,26 @@ class Subscriber:
                 self._outbox.put_state(stream)
         except DatabaseError as error:
             log.warning("mqtt.states_unread", reason=error.detail)
+
+    async def _review(self, retained: Mapping[Key, bytes]) -> None:
+        """Correct the states that the broker still shows: their news may have been lost with an earlier process."""
+        if not retained:
+            return
+        try:
+            latest = {stream.key: stream for stream in await self._read_latest(retained.keys())}
+        except DatabaseError as error:
+            log.warning("mqtt.states_unread", reason=error.detail)
+            return
+        for key, shown in retained.items():
+            if key not in latest:
+                self._outbox.forget(key)
+            elif outgoing.state(latest[key]).payload != shown:
+                self._outbox.put_state(latest[key])
+
+
+def _retained_states(batch: Iterable[Received]) -> dict[Key, bytes]:
+    retained = ((topics.key_of_state(received.topic), received) for received in batch if received.is_retained)
+    return {key: received.payload for key, received in retained if key is not None}
 
 
 class _RefusalLog:

@@ -180,6 +180,18 @@ STREAM_TOPICS: Final[Mapping[str, Callable[[_Letter, SourceId, Key], Incoming | 
 )
 
 
+# Our own
+
+
+def key_of_state(topic: str) -> Key | None:
+    """Return the key that a topic publishes the state of; None when it is another topic."""
+    match topic.split("/"):
+        case ["penstock", "v1", "streams", key, "state"] if NAME.fullmatch(key):
+            return Key(key)
+        case _:
+            return None
+
+
 # Their parts
 
 
