@@ -14,8 +14,8 @@ SLICE_SECONDS = 0.1
 
 @dataclass
 class FakeUpstreams:
-    """``kind:name`` does: flow, silent, missing (404), busy (503), html, brief (1 s, then a clean end),
-    drop (1 s, then lost), stall (1 s, then silence), broken (a fault of the reader itself)."""
+    """``kind:name`` does: flow, silent, missing (404), busy (503), html, late (404 twice, then flow),
+    brief (1 s, then a clean end), drop (1 s, then lost), stall (1 s, then silence), broken (a fault of the reader itself)."""
 
     opened: Counter[str] = field(default_factory=Counter)
     open_now: int = 0
@@ -28,13 +28,15 @@ class FakeUpstreams:
         self.open_most = max(self.open_most, self.open_now)
         self.open_names.append(upstream.url)
         try:
-            async for chunk in self._do(upstream.url.partition(":")[0]):
+            async for chunk in self._do(upstream.url.partition(":")[0], self.opened[upstream.url]):
                 yield chunk
         finally:
             self.open_now -= 1
             self.open_names.remove(upstream.url)
 
-    async def _do(self, kind: str) -> Reader:
+    async def _do(self, kind: str, attempt: int) -> Reader:
+        if kind == "late":
+            kind = "missing" if attempt <= 2 else "flow"
         match kind:
             case "missing":
                 raise UpstreamAnswerError(404, "Not Found")

@@ -400,3 +400,39 @@ async def test_a_hundred_starts_and_stops_leave_nothing(world: World):
     assert MemorySegment.open_count == before
     assert len(asyncio.all_tasks()) == tasks
     assert world.gauge.count == 0
+
+
+@in_world
+async def test_an_upstream_that_recovers_serves_viewers_again(world: World):
+    session = start(world, "late:a", on_demand=False)
+    session.enter(viewer("v1"))
+    with pytest.raises(StartFailedError):
+        await session.started()
+    await asyncio.sleep(5)
+    session.enter(viewer("v2"))
+    await session.started()
+    assert session.view().failing_seconds is None
+
+
+@in_world
+async def test_a_viewer_who_leaves_at_once_opens_nothing(world: World):
+    session = start(world, "flow:a")
+    guest = viewer()
+    session.enter(guest)
+    session.leave(guest)
+    await asyncio.sleep(1)
+    assert world.upstreams.opened.total() == 0
+    assert session.view().state is UpstreamState.IDLE
+    assert session.feed is None
+
+
+@in_world
+async def test_viewers_of_a_flow_that_broke_long_ago_wait_for_fresh_media(world: World):
+    session = start(world, "stall:a", on_demand=False)
+    await asyncio.sleep(5)
+    world.ensure(spec("cam", "busy:b", on_demand=False), 1, 2)
+    await asyncio.sleep(30)
+    session.enter(viewer())
+    with pytest.raises(StartFailedError, match="503") as failure:
+        await session.started()
+    assert failure.value.status == 502
