@@ -8,7 +8,8 @@ behind one router are two as long as their connections live.
 
 import re
 import secrets
-from asyncio import Transport, get_running_loop
+from asyncio import BaseTransport, Transport, get_running_loop
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ TARGET_SECONDS: Final = 4
 """Taken for the target duration while there is none."""
 BANNED_SECONDS: Final = 60.0
 """A viewer that was sent away is not let in again for so long."""
+CONNECTIONS_MAX: Final = 8
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16}")
 
 _Group = tuple[str, str, str, str]
@@ -43,9 +45,9 @@ class Visit:
     viewer: Viewer
     session: Session
     group: _Group
-    transport: Transport | None
-    """The connection it last asked for the playlist on."""
     seen_at: float
+    connections: deque[BaseTransport] = field(default_factory=lambda: deque(maxlen=CONNECTIONS_MAX))
+    """Those that it last asked on."""
     answering: list[Transport] = field(default_factory=list)
     """The connections of its requests that are being answered."""
     served: bool = False
@@ -53,7 +55,12 @@ class Visit:
 
     @property
     def is_disconnected(self) -> bool:
-        return self.transport is None or self.transport.is_closing()
+        return all(connection.is_closing() for connection in self.connections)
+
+    def note_request(self, connection: BaseTransport | None, now: float) -> None:
+        self.seen_at = now
+        if connection is not None and connection not in self.connections:
+            self.connections.append(connection)
 
 
 class Audience:
@@ -78,8 +85,7 @@ class Audience:
             if visit is not None:
                 self._forget(visit)
             visit = self._welcome(request, session, token if _TOKEN.fullmatch(token) else "", group, now)
-        visit.seen_at = now
-        visit.transport = request.transport
+        visit.note_request(request.transport, now)
         return visit
 
     @contextmanager
@@ -112,7 +118,7 @@ class Audience:
 
     def _guess(self, request: web.Request, group: _Group) -> Visit | None:
         candidates = self._groups.get(group, {}).values()
-        same = [visit for visit in candidates if visit.transport is request.transport]
+        same = [visit for visit in candidates if request.transport in visit.connections]
         idle = [visit for visit in candidates if visit.is_disconnected and not visit.answering]
         idle.sort(key=lambda visit: (visit.viewer.over.is_set(), visit.seen_at))
         return next(iter(same + idle), None)
@@ -120,7 +126,7 @@ class Audience:
     def _welcome(self, request: web.Request, session: Session, token: str, group: _Group, now: float) -> Visit:
         viewer = new_viewer(request, Output.HLS)
         session.enter(viewer)
-        visit = Visit(token or secrets.token_urlsafe(12), viewer, session, group, request.transport, now)
+        visit = Visit(token or secrets.token_urlsafe(12), viewer, session, group, now)
         self._visits[visit.token] = visit
         self._groups.setdefault(group, {})[visit.token] = visit
         return visit

@@ -78,6 +78,7 @@ class Place:
     registry: Registry
     pump: Pump
     tap: Tap
+    epoch: int = 1
     generation: int = 0
     answers: list["Answer"] = field(default_factory=list)
 
@@ -96,7 +97,7 @@ class Place:
         upstreams = (Upstream(url="http://upstream.test/"),)
         wished = SessionSpec.model_validate({"key": key, "upstreams": upstreams, **spec})
         request = EnsureRequest(
-            epoch=1, generation=self.generation, boot_id=self.registry.identity.boot_id, token=1, spec=wished
+            epoch=self.epoch, generation=self.generation, boot_id=self.registry.identity.boot_id, token=1, spec=wished
         )
         self.registry.ensure(f"stream-{key}", request)
         session = self.registry.get(key)
@@ -107,7 +108,7 @@ class Place:
         session = self.registry.get(key)
         assert session is not None
         request = StopRequest(
-            key=key, epoch=1, generation=session.generation, boot_id=self.registry.identity.boot_id, token=1
+            key=key, epoch=session.epoch, generation=session.generation, boot_id=self.registry.identity.boot_id, token=1
         )
         self.registry.stop(f"stream-{key}", request)
 
@@ -197,7 +198,11 @@ async def ask(port: int, path: str, method: str = "GET", *, limit: int = 64 * 10
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
     lines = [f"{method} {path} HTTP/1.1", "Host: test", *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items())]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    async with asyncio.timeout(20):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    try:
+        async with asyncio.timeout(20):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    except BaseException:
+        writer.close()
+        raise
     fields = dict(line.split(": ", 1) for line in head[1:] if line)
     return Answer(int(head[0].split()[1]), {n.lower(): v for n, v in fields.items()}, reader, writer)
