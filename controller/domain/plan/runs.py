@@ -86,8 +86,7 @@ class RunPlanner:
 
     def _look_at(self, before: Placement) -> None:
         placement = self.draft.run.placement(before.generation)
-        if placement is None:
-            return
+        assert placement is not None  # only its own turn can make it gone
         view = self._fleet.views.get(placement.proxy_id)
         if placement.state.is_wanted and not self._stream.state.is_active:
             self._stop_forgotten(placement, view)

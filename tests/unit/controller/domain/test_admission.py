@@ -515,8 +515,7 @@ def histories(draw):
         for _ in range(draw(st.integers(0, 3))):
             epoch += draw(st.integers(1, 3))
             updates = draw(st.integers(0, 2))
-            for seq in range(1, updates + 2):
-                events.append(start(epoch, seq, key=key))
+            events.extend(start(epoch, seq, key=key) for seq in range(1, updates + 2))
             if draw(st.booleans()):
                 events.append(end(epoch, updates + 2, key=key))
     return events

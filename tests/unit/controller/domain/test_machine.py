@@ -139,7 +139,7 @@ def test_an_end_with_no_placement_left_is_closed_by_the_same_call(state, event):
 def test_every_event_that_can_end_a_run_has_a_reason():
     can_end = {event for (_, event), targets in TRANSITIONS.items() if State.ENDED in targets}
     assert set(ENDING_EVENTS) == can_end
-    assert {reason for reason in ENDING_EVENTS.values()} <= set(Reason)
+    assert set(ENDING_EVENTS.values()) <= set(Reason)
 
 
 class HookError(Exception):

@@ -29,6 +29,8 @@ from controller.domain.model import (
     Freshness,
     Key,
     Observed,
+    Placement,
+    PlacementState,
     ProxyId,
     ProxyView,
     Reason,
@@ -37,7 +39,9 @@ from controller.domain.model import (
     Run,
     Session,
     SessionState,
+    SourceId,
     State,
+    Stream,
     StreamId,
     StreamSpec,
     Upstream,
@@ -307,10 +311,9 @@ def check_laws(desired: Desired, observed: Observed, thought: Plan) -> None:
             assert not is_active, "nothing that plays is stopped on an unreachable proxy"
         elif command.kind is CommandKind.STOP and is_active:
             check_stop(command, fresh)
-    for change in thought.changes:
-        if change.run.stream.state is State.CLOSED:
-            seen = [s for view in fresh.values() for s in view.sessions if s.stream_id == change.run.stream.id]
-            assert not seen or change.placements, "nothing is confirmed gone while it is listed"
+    closed = {t.stream_id for change in thought.changes for t in change.transitions if t.to_state is State.CLOSED}
+    listed = {s.stream_id for view in observed.proxies for s in view.sessions}
+    assert not closed & listed, "nothing is confirmed gone while it is listed"
 
 
 def check_stop(command: Command, fresh: dict[ProxyId, ProxyView]) -> None:
@@ -559,3 +562,97 @@ def test_after_any_damage_by_hand_the_plan_reaches_the_wish_and_then_has_nothing
     world = World(tells_held_fence=tells)
     live_through(world, story)
     converge(world)
+
+
+# Any reading at all, reachable or not.
+
+STREAM_IDS = tuple(StreamId(f"stream-{n}") for n in range(3))
+BOOTS = (BootId("boot-1"), BootId("boot-2"))
+MAYBE_TIME = st.none() | st.sampled_from([make.later(-60), make.later(-1), make.NOW, make.later(60)])
+STRANGE_SESSIONS = st.builds(
+    Session,
+    stream_id=st.sampled_from(STREAM_IDS),
+    key=st.sampled_from(KEYS),
+    epoch=st.integers(0, 3),
+    generation=st.integers(0, 4),
+    outputs=st.just(()),
+    state=st.sampled_from(SessionState),
+    finished_reason=st.sampled_from(["", "failed", "upstream_ended", "start_failed", "of another version"]),
+    wanted=st.booleans(),
+    delivered=st.booleans(),
+    failing_seconds=st.none() | st.sampled_from([0.0, 5.0, 50.0]),
+)
+STRANGE_VIEWS = st.builds(
+    ProxyView,
+    proxy_id=st.sampled_from(PROXIES),
+    url=st.just("http://x"),
+    freshness=st.sampled_from(Freshness),
+    boot_id=st.sampled_from(BOOTS),
+    sequence=st.integers(0, 3),
+    observed_at=MAYBE_TIME,
+    is_draining=st.booleans(),
+    sessions=st.lists(STRANGE_SESSIONS, max_size=2, unique_by=lambda s: s.key).map(tuple),
+)
+
+
+def strange_placements(stream_id: StreamId) -> st.SearchStrategy[tuple[Placement, ...]]:
+    placements = st.builds(
+        Placement,
+        stream_id=st.just(stream_id),
+        generation=st.integers(0, 4),
+        proxy_id=st.sampled_from((*PROXIES, ProxyId("removed"))),
+        boot_id=st.sampled_from(BOOTS),
+        spec_generation=st.integers(0, 2),
+        state=st.sampled_from([s for s in PlacementState if s is not PlacementState.GONE]),
+        requested_at=st.just(make.later(-30)),
+        observed_at=MAYBE_TIME,
+        stopping_at=MAYBE_TIME,
+        reply_sequence=st.none() | st.integers(0, 3),
+        stop_replied=st.booleans(),
+    )
+    return st.lists(placements, max_size=3, unique_by=lambda p: p.generation).map(tuple)
+
+
+def strange_run(stream_id: StreamId) -> st.SearchStrategy[Run]:
+    streams = st.builds(
+        Stream,
+        id=st.just(stream_id),
+        key=st.sampled_from(KEYS),
+        source_id=st.just(SourceId("enc-1")),
+        epoch=st.integers(0, 3),
+        announced_epoch=st.none(),
+        seq=st.just(0),
+        source_boot_id=st.just(""),
+        state=st.sampled_from(State),
+        spec=st.sampled_from(SPECS),
+        created_at=st.just(make.NOW),
+        state_since=st.just(make.later(-20)),
+        spec_generation=st.integers(0, 2),
+        generation=st.integers(0, 4),
+        stall_timeout_seconds=st.none() | st.sampled_from([0.0, 10.0, 100.0]),
+        expires_at=MAYBE_TIME,
+        failures=st.integers(0, 3),
+        retry_at=MAYBE_TIME,
+    )
+    return st.builds(Run, streams, strange_placements(stream_id))
+
+
+STRANGE_RUNS = st.tuples(*(st.none() | strange_run(stream_id) for stream_id in STREAM_IDS))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    runs=STRANGE_RUNS,
+    views=st.lists(STRANGE_VIEWS, max_size=3),
+    pending=st.frozensets(st.tuples(st.sampled_from(STREAM_IDS), st.integers(0, 4)), max_size=3),
+    stall_timeout=st.none() | st.just(timedelta(seconds=15)),
+    keys=st.none() | st.frozensets(st.sampled_from(KEYS)),
+)
+def test_every_reading_gives_a_plan_and_the_same_reading_the_same_plan(runs, views, pending, stall_timeout, keys):
+    found = tuple(run for run in runs if run is not None and (keys is None or run.stream.key in keys))
+    desired = Desired(found, pending=pending, keys=keys)
+    policy = Policy(stall_timeout=stall_timeout)
+    thought = plan(desired, Observed(tuple(views)), policy, make.NOW)
+    assert thought == plan(desired, Observed(tuple(views)), policy, make.NOW)
+    if len({view.proxy_id for view in views}) == len(views):
+        check_laws(desired, Observed(tuple(views)), thought)
