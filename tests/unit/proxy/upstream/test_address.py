@@ -1,0 +1,32 @@
+import pytest
+
+from proxy.errors import UpstreamForbiddenError
+from proxy.upstream import address
+
+
+@pytest.mark.parametrize(
+    "ip",
+    ["169.254.169.254", "169.254.0.1", "fe80::1", "fe80::1%eth0", "febf::1", "::ffff:169.254.169.254",
+     "64:ff9b::a9fe:a9fe", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"],
+)  # fmt: skip
+def test_link_local_and_metadata_addresses_are_forbidden(ip: str):
+    assert address.is_forbidden(ip)
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "10.1.2.3", "192.168.1.20", "8.8.8.8", "::1", "fd00::1", "2001:db8::1"])
+def test_other_addresses_are_not(ip: str):
+    assert not address.is_forbidden(ip)
+
+
+def test_names_are_left_to_the_resolver():
+    address.check_literal("cam.lan")
+    with pytest.raises(UpstreamForbiddenError):
+        address.check_literal("169.254.1.1")
+
+
+async def test_the_resolver_refuses_names_that_lead_to_a_forbidden_address():
+    resolver = address.GuardedResolver()
+    with pytest.raises(UpstreamForbiddenError):
+        await resolver.resolve("0xa9fea9fe", 80)  # what the C library takes for 169.254.169.254
+    assert await resolver.resolve("127.0.0.1", 80)
+    await resolver.close()
