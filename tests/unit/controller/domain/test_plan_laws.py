@@ -301,7 +301,7 @@ def check_laws(desired: Desired, observed: Observed, thought: Plan) -> None:
     fresh = {view.proxy_id: view for view in observed.proxies if view.is_fresh}
     after = {run.stream.id: run for run in desired.runs} | {c.run.stream.id: c.run for c in thought.changes}
     commands = [command for change in thought.changes for command in change.commands] + list(thought.stops)
-    targets = [(c.kind, c.proxy_id, c.stream_id, c.generation) for c in commands]
+    targets = [(c.kind, c.proxy_id, c.key, c.stream_id, c.generation) for c in commands]
     assert len(targets) == len(set(targets)), f"the same order twice: {targets}"
     for command in commands:
         run = after.get(command.stream_id)
