@@ -25,7 +25,7 @@ def stop(api: Api, names: tuple[str, ...], yes: bool) -> None:
         click.confirm(f"Stop {told}?", abort=True)
     for stream in streams:
         after = api.delete(f"/streams/{stream['id']}")
-        click.echo(f"{stream['key']}: {after.get('state', 'ENDED')}")
+        click.echo(f"{stream['key']}: {after['state']}")
 
 
 @click.command()
@@ -34,8 +34,8 @@ def stop(api: Api, names: tuple[str, ...], yes: bool) -> None:
 def apply(api: Api, source: TextIO) -> None:
     """Announce the streams of a file. To announce one again, unchanged, changes nothing."""
     for wish in read_wishes(source.read()):
-        answer = api.post("/streams", wish)
-        click.echo(f"{wish['key']}: {answer.get('verdict', 'announced')}")
+        stream = api.post("/streams", wish)
+        click.echo(f"{stream['key']}: {stream['state']}")
 
 
 def read_wishes(text: str) -> list[dict[str, Any]]:

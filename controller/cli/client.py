@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 15.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+PAGE_ITEMS = 1000
 EXIT_REFUSED = 1
 EXIT_NOT_REACHABLE = 3
 
@@ -60,7 +61,7 @@ class Api:
         found: list[Item] = []
         cursor: str | None = None
         while True:
-            page = self.get(path, **query, cursor=cursor)
+            page = self.get(path, **query, limit=PAGE_ITEMS, cursor=cursor)
             found.extend(page.get("items", ()))
             cursor = page.get("next_cursor")
             if not cursor:

@@ -38,6 +38,8 @@ class Source:
     boot_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     epoch: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     births: int = 0
+    is_stopped: bool = False
+    """Whether an operator has stopped the stream: then it is not announced again."""
 
     def status(self, *, online: bool) -> str:
         return json.dumps({"online": online, "boot_id": self.boot_id})
@@ -54,9 +56,8 @@ class Source:
 
     def birth(self) -> str:
         self.births += 1
-        return json.dumps(
-            {"boot_id": self.boot_id, "seq": self.births, "streams": [{"key": self.key, **self.started()}]}
-        )
+        streams = [] if self.is_stopped else [{"key": self.key, **self.started()}]
+        return json.dumps({"boot_id": self.boot_id, "seq": self.births, "streams": streams})
 
     def ended(self) -> str:
         return json.dumps({"boot_id": self.boot_id, "epoch": self.epoch, "seq": 2, "reason": "source_ended"})
@@ -83,7 +84,8 @@ async def _converse(mqtt_url: str, source: Source, stop: asyncio.Event) -> None:
         await client.subscribe([(COMMAND, 1), (CONTROLLER, 1)])
         await client.publish(STATUS, source.status(online=True), qos=1, retain=True)
         await client.publish(BIRTH, source.birth(), qos=1)
-        await client.publish(source.topic("started"), json.dumps(source.started()), qos=1)
+        if not source.is_stopped:
+            await client.publish(source.topic("started"), json.dumps(source.started()), qos=1)
         log.info("demo.announced", key=source.key, epoch=source.epoch)
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(_answer(client, source), name="answer")
@@ -93,16 +95,19 @@ async def _converse(mqtt_url: str, source: Source, stop: asyncio.Event) -> None:
             stopping.cancel()
         if stop.is_set():
             async with asyncio.timeout(GOODBYE_SECONDS):
-                await client.publish(source.topic("ended"), source.ended(), qos=1)
+                if not source.is_stopped:
+                    await client.publish(source.topic("ended"), source.ended(), qos=1)
                 await client.publish(STATUS, source.status(online=False), qos=1, retain=True)
 
 
 async def _answer(client: aiomqtt.Client, source: Source) -> None:
-    """Send a birth whenever the controller asks for it, or comes online."""
+    """Send a birth whenever the controller asks for it or comes online; let the stream go when it is stopped there."""
     async for message in client.messages:
         topic, said = str(message.topic), _read(message.payload)
-        asked = topic == COMMAND and said.get("command") == "rebirth"
-        if asked or (topic == CONTROLLER and said.get("online") is True):
+        if topic == COMMAND and said.get("command") == "stop" and said.get("key") == source.key:
+            source.is_stopped = True
+            log.info("demo.stopped", key=source.key, epoch=source.epoch)
+        elif (topic == COMMAND and said.get("command") == "rebirth") or (topic == CONTROLLER and said.get("online")):
             await client.publish(BIRTH, source.birth(), qos=1)
 
 

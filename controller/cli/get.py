@@ -1,14 +1,14 @@
 """Questions about what is: ``get``, ``describe``, ``why``. They change nothing."""
 
 import json
-import re
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 
 import click
 
 from controller.cli import tables
-from controller.cli.client import Api, Item, RefusedError
+from controller.cli.client import Api, Item
 
 OUTPUTS = ("table", "wide", "json", "yaml")
 KINDS: dict[str, tuple[str, Sequence[tables.Column], str]] = {
@@ -19,8 +19,7 @@ KINDS: dict[str, tuple[str, Sequence[tables.Column], str]] = {
     "viewers": ("/viewers", tables.VIEWERS, "id"),
 }
 """Path, columns, and the field that tells items apart."""
-STATES = ("PENDING", "STARTING", "LIVE", "STALLED", "ENDED", "CLOSED")
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+STATUSES = ("pending", "starting", "live", "stalled", "ended", "closed", "active", "all")
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="How to print it."
@@ -43,17 +42,36 @@ def complete_keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
 @output_option
 @click.option("-w", "--watch", is_flag=True, help="Go on, and show what changes.")
 @click.option("--every", type=click.FloatRange(min=0.2), default=2.0, help="Seconds between two looks with --watch.")
-@click.option("--status", type=click.Choice(STATES, case_sensitive=False), help="Streams in this state only.")
+@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="Streams in this state only.")
+@click.option("-l", "--label", metavar="NAME=VALUE", help="Streams with this label only.")
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Streams that are closed and drifts that are repaired, too."
+)
 @click.pass_obj
-def get(api: Api, *, kind: str, key: str | None, output: str, watch: bool, every: float, status: str | None) -> None:
+def get(
+    api: Api,
+    *,
+    kind: str,
+    key: str | None,
+    output: str,
+    watch: bool,
+    every: float,
+    status: str | None,
+    label: str | None,
+    everything: bool,
+) -> None:
     """List streams, sessions, proxies, drift or viewers; of one KEY, if given."""
-    if status and kind != "streams":
-        raise click.UsageError("--status is for streams")
+    if (status or label) and kind != "streams":
+        raise click.UsageError("--status and --label are for streams")
     path, columns, identity = KINDS[kind]
+    query: dict[str, str | None] = {}
+    if kind == "streams":
+        query = {"status": status or ("all" if everything else None), "label": label, "key": key}
+    elif kind == "drift" and everything:
+        query = {"open": "false"}
 
     def look() -> list[Item]:
-        found = api.items(path, status=status) if status else api.items(path)
-        return [item for item in found if key is None or item.get("key") == key]
+        return [item for item in api.items(path, **query) if key is None or item.get("key") == key]
 
     if watch:
         follow(look, columns, identity, output, every)
@@ -106,13 +124,7 @@ def to_yaml(value: object) -> str:
 
 def find(api: Api, name: str) -> Item:
     """Return the stream of that id, or the newest run of that key."""
-    if UUID.fullmatch(name):
-        return api.get(f"/streams/{name}")
-    for state in (None, "CLOSED"):
-        runs = api.items("/streams", key=name, status=state)
-        if runs:
-            return max(runs, key=lambda run: int(run["epoch"]))
-    raise RefusedError(404, f"no stream has the key {name!r}, now or in the history that is kept")
+    return api.get(f"/streams/{urllib.parse.quote(name, safe='')}")
 
 
 @click.command()
@@ -156,7 +168,7 @@ def _describe(stream: Item, moves: Sequence[Item]) -> Iterable[str]:
     yield from _section(
         "Sessions", [{**session, "key": stream["key"]} for session in stream["sessions"]], tables.SESSIONS
     )
-    yield from _section("History", moves, tables.TRANSITIONS)
+    yield from _section("History", moves[::-1], tables.TRANSITIONS)
 
 
 CONDITIONS = (
