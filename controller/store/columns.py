@@ -1,9 +1,10 @@
 """The column types both databases share. Nothing here reads or writes."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
@@ -30,3 +31,38 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         assert isinstance(value, datetime)
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class CleanText(TypeDecorator[str]):
+    """Text of any length. What a database cannot hold in it is replaced: a strange name must not stop a whole batch."""
+
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else clean(value)
+
+
+def clean(text: str) -> str:
+    """Replace NUL, which Postgres refuses in text, and lone surrogates, which UTF-8 does not have."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def dump_json(value: Any) -> str:
+    """Write JSON that both databases can also take apart. Numbers that JSON does not have are refused."""
+    return json.dumps(_clean_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _clean_json(value: Any) -> Any:
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {clean(name): _clean_json(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_clean_json(item) for item in value]
+        case _:
+            return value

@@ -38,6 +38,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from controller.errors import DatabaseError, DatabaseUnavailableError, StartupError
+from controller.store import columns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -206,7 +207,8 @@ def _translated(is_committing: Callable[[], bool]) -> Iterator[None]:
                 raise DatabaseUnavailableError(f"cut off while committing; the result is unknown: {detail}") from error
             raise _TransientError(detail) from error
         raise DatabaseError(detail) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OverflowError, UnicodeError) as error:
+        # The last two come from the drivers as they are: a value that no column can hold.
         raise DatabaseError(f"{type(error).__name__}: {error}") from error
 
 
@@ -278,9 +280,11 @@ def _build_sqlite(url: URL, is_writer: bool, pool_size: int, pragmas: Mapping[st
     # isolation_level=None keeps the driver from beginning transactions by itself (and too late to lose no update).
     connect_args = {"check_same_thread": False, "isolation_level": None, "timeout": LOCK_WAIT_SECONDS}
     if url.database in (None, "", ":memory:"):
-        engine = create_engine(url, poolclass=StaticPool, connect_args=connect_args)
+        engine = create_engine(url, poolclass=StaticPool, connect_args=connect_args, json_serializer=columns.dump_json)
     else:
-        engine = create_engine(url, pool_size=pool_size, max_overflow=0, connect_args=connect_args)
+        engine = create_engine(
+            url, pool_size=pool_size, max_overflow=0, connect_args=connect_args, json_serializer=columns.dump_json
+        )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -320,7 +324,9 @@ def _build_postgres(url: URL, is_writer: bool, pool_size: int, seconds_max: floa
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
     }
-    engine = create_engine(url, pool_size=pool_size, max_overflow=0, connect_args=connect_args)
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=0, connect_args=connect_args, json_serializer=columns.dump_json
+    )
     if not is_writer:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 

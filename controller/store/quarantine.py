@@ -22,14 +22,13 @@ class Refusal:
 
 
 def add(session: Session, refused: Sequence[MessageRefused], *, now: datetime) -> None:
-    """Keep messages. NUL, which Postgres cannot hold in text, is shown as the replacement character."""
     values = [
         {
             "at": now,
-            "topic": _printable(message.topic),
+            "topic": message.topic,
             "payload_head": message.payload_head,
             "payload_bytes": message.payload_bytes,
-            "reason": _printable(message.reason),
+            "reason": message.reason,
         }
         for message in refused
     ]
@@ -49,10 +48,6 @@ def count(session: Session) -> int:
 def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:
     """Delete the oldest: those before a time and those beyond ``keep_max``, at most ``limit``; return how many."""
     return engine.prune_by_id(session, quarantine, quarantine.c.at, before=before, keep_max=keep_max, limit=limit)
-
-
-def _printable(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _refusal_from(row: Row[Any]) -> Refusal:
