@@ -26,19 +26,27 @@ class FakeUpstream:
     playlists: dict[str, str] = field(default_factory=dict)
     segments: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
+    asked: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Set when a path has been asked for."""
+    rests: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while nobody is connected."""
 
     def url(self, path: str) -> str:
         return str(self.base) + path
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests[request.path] += 1
+        self.asked.setdefault(request.path, asyncio.Event()).set()
         self.headers = dict(request.headers)
         self.open_now += 1
+        self.rests.clear()
         self.open_most = max(self.open_most, self.open_now)
         try:
             return await self._answer(request)
         finally:
             self.open_now -= 1
+            if not self.open_now:
+                self.rests.set()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/")

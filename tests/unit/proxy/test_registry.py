@@ -34,7 +34,8 @@ numbers = st.integers(0, 2)
 streams = st.sampled_from(["s1", "s2"])
 urls = st.sampled_from(["silent:1", "silent:2"])
 token_steps = st.sampled_from([0] * 8 + [1, -1])
-boots = st.sampled_from([BOOT] * 9 + ["boot-0"])
+senders = st.tuples(token_steps, st.sampled_from([BOOT] * 9 + ["boot-0"]))
+fences = st.tuples(numbers, numbers)
 
 
 class Fences(RuleBasedStateMachine):
@@ -84,17 +85,16 @@ class Fences(RuleBasedStateMachine):
         self.token = token
         return None
 
-    @rule(key=keys, epoch=numbers, generation=numbers, stream=streams, url=urls, step=token_steps, boot=boots)
-    def ensure(self, key: str, epoch: int, generation: int, stream: str, url: str, step: int, boot: str) -> None:
-        token = max(0, self.token + step)
-        wished = spec(key, url)
-        request = EnsureRequest(epoch=epoch, generation=generation, boot_id=boot, token=token, spec=wished)
+    @rule(wished=st.builds(spec, keys, urls), fence=fences, stream=streams, sender=senders)
+    def ensure(self, wished: SessionSpec, fence: Fence, stream: str, sender: tuple[int, str]) -> None:
+        key, token, boot = wished.key, max(0, self.token + sender[0]), sender[1]
+        request = EnsureRequest(epoch=fence[0], generation=fence[1], boot_id=boot, token=token, spec=wished)
 
         async def call() -> EnsureOutcome:
             return self.registry.ensure(stream, request).outcome
 
         outcome = self.runner.run(call())
-        assert outcome == self.expected_ensure(key, (epoch, generation), stream, wished, token, boot)
+        assert outcome == (self.guard(boot, token) or self.expected_ensure(fence, stream, wished))
         session = self.registry.get(key)
         if outcome in (EnsureOutcome.STARTED, EnsureOutcome.REPLACED):
             assert session is not None
@@ -106,7 +106,7 @@ class Fences(RuleBasedStateMachine):
             guest = old.guest if stays and old is not None else viewer(f"v{self.guests}")
             if not stays:
                 self.runner.run(self.enter(key, guest))
-            self.model[key] = Held((epoch, generation), stream, wished, guest)
+            self.model[key] = Held(fence, stream, wished, guest)
         self.settle()
 
     async def enter(self, key: str, guest: Viewer) -> None:
@@ -114,12 +114,8 @@ class Fences(RuleBasedStateMachine):
         assert session is not None
         session.enter(guest)
 
-    def expected_ensure(
-        self, key: str, fence: Fence, stream: str, wished: SessionSpec, token: int, boot: str
-    ) -> EnsureOutcome:
-        if (guard := self.guard(boot, token)) is not None:
-            return EnsureOutcome(guard)
-        grave, held = self.grave(key), self.model.get(key)
+    def expected_ensure(self, fence: Fence, stream: str, wished: SessionSpec) -> EnsureOutcome:
+        grave, held = self.grave(wished.key), self.model.get(wished.key)
         if (grave is not None and fence <= grave) or (held is not None and fence < held.fence):
             return EnsureOutcome.NEWER_EXISTS
         if held is None:
@@ -130,11 +126,10 @@ class Fences(RuleBasedStateMachine):
         same_run = fence[0] == held.fence[0] and stream == held.stream
         return EnsureOutcome.REPLACED if same_run else EnsureOutcome.STARTED
 
-    @rule(key=keys, epoch=numbers, generation=numbers, stream=streams, step=token_steps, boot=boots)
-    def stop(self, key: str, epoch: int, generation: int, stream: str, step: int, boot: str) -> None:
-        token = max(0, self.token + step)
-        fence = (epoch, generation)
-        request = StopRequest(key=key, epoch=epoch, generation=generation, boot_id=boot, token=token)
+    @rule(key=keys, fence=fences, stream=streams, sender=senders)
+    def stop(self, key: str, fence: Fence, stream: str, sender: tuple[int, str]) -> None:
+        token, boot = max(0, self.token + sender[0]), sender[1]
+        request = StopRequest(key=key, epoch=fence[0], generation=fence[1], boot_id=boot, token=token)
 
         async def call() -> StopOutcome:
             return self.registry.stop(stream, request).outcome

@@ -137,8 +137,7 @@ async def test_a_live_list_is_polled_until_it_ends(upstream: FakeUpstream):
     upstream.segments |= {f"s{number}.ts": b"%d" % number for number in range(9)}
     async with asyncio.TaskGroup() as group:
         pulling = group.create_task(pull(upstream))
-        while not upstream.requests["/s2.ts"]:
-            await asyncio.sleep(0)
+        await upstream.asked.setdefault("/s2.ts", asyncio.Event()).wait()
         upstream.playlists["index.m3u8"] = live(3, 6, ended=True)
     assert pulling.result() == [b"012345678"]
     assert max(count for path, count in upstream.requests.items() if path.startswith("/s")) == 1

@@ -46,8 +46,7 @@ async def pull(url: str, *, bytes_max: int = 10**6, policy: HttpPolicy = POLICY,
 
 async def closed(upstream: FakeUpstream) -> None:
     async with asyncio.timeout(1):
-        while upstream.open_now:
-            await asyncio.sleep(0)
+        await upstream.rests.wait()
 
 
 async def test_a_stream_is_passed_on_byte_for_byte(upstream: FakeUpstream):
@@ -104,7 +103,12 @@ async def test_redirects_are_followed_one_connection_at_a_time(upstream: FakeUps
 
 @pytest.mark.parametrize(
     "target",
-    ["http://169.254.169.254/latest/meta-data", "http://[::ffff:169.254.169.254]/", "http://[fe80::1]/", "file:///etc/passwd"],
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[fe80::1]/",
+        "file:///etc/passwd",
+    ],
 )
 async def test_a_redirect_to_a_forbidden_place_is_refused(upstream: FakeUpstream, target: str):
     with pytest.raises(UpstreamForbiddenError):
@@ -127,7 +131,9 @@ async def test_headers_and_user_info_reach_the_upstream(upstream: FakeUpstream):
 
 async def test_credentials_stay_with_the_origin_they_were_given_for(upstream: FakeUpstream):
     async with fake_upstream() as other:
-        await pull(upstream.url(f"/redirect?to={other.url('/brief')}"), Authorization="Bearer t", Cookie="c=1", Referer="r")
+        await pull(
+            upstream.url(f"/redirect?to={other.url('/brief')}"), Authorization="Bearer t", Cookie="c=1", Referer="r"
+        )
         assert "Authorization" not in other.headers
         assert "Cookie" not in other.headers
         assert other.headers["Referer"] == "r"
