@@ -1,0 +1,60 @@
+"""One wire model for MQTT and REST: the same words mean the same event, and faults are told in one line."""
+
+import pytest
+from pydantic import ValidationError
+
+from controller import announcements
+from controller.announcements import Announcement, Ending
+from controller.domain.events import Order
+from controller.domain.model import Cause, Key, OnEof, Output, Reason, SourceId, StreamSpec, Upstream
+
+SOURCE, KEY, CAUSE = SourceId("enc-1"), Key("cam-7"), Cause("operator:bob", "POST /streams")
+
+
+def said(**fields: object) -> Announcement:
+    return Announcement.model_validate({"upstreams": ["http://h/a.ts"], **fields})
+
+
+def test_json_and_python_objects_are_read_alike():
+    text = b'{"upstreams":["http://h/a.ts",{"url":"demo:","headers":{"A":"b"}}],"outputs":["hls"],"on_eof":"end"}'
+    python = said(upstreams=["http://h/a.ts", {"url": "demo:", "headers": {"A": "b"}}], outputs=["hls"], on_eof="end")
+    assert Announcement.model_validate_json(text) == python
+
+
+def test_an_announcement_becomes_an_event():
+    payload = said(epoch=2, seq=3, boot_id="b", labels={"b": "2", "a": "1"}, expires_in=5, stall_timeout=6)
+    event = announcements.announcement(SOURCE, KEY, payload, CAUSE, is_retained=True)
+    assert (event.source_id, event.key, event.cause, event.is_retained) == (SOURCE, KEY, CAUSE, True)
+    assert event.spec == StreamSpec((Upstream("http://h/a.ts"),), (Output.TS, Output.HLS), True, OnEof.RECONNECT)
+    assert (event.order, event.boot_id, event.labels) == (Order(2, 3), "b", (("a", "1"), ("b", "2")))
+    assert (event.expires_in_seconds, event.stall_timeout_seconds) == (5, 6)
+
+
+def test_epoch_zero_is_a_number():
+    assert announcements.announcement(SOURCE, KEY, said(epoch=0, seq=0), CAUSE).order == Order(0, 0)
+
+
+@pytest.mark.parametrize("reason", sorted(announcements.REASONS_OF_SOURCES))
+def test_every_word_of_a_source_is_its_reason(reason):
+    assert announcements.ending(SOURCE, KEY, Ending(reason=reason), CAUSE).reason is Reason(reason)
+
+
+def test_a_fault_is_told_with_its_place_and_without_the_value():
+    with pytest.raises(ValidationError) as raised:
+        said(upstreams=[{"url": "ftp://user:secret@h"}], on_demand=1)
+    told = announcements.explain(raised.value)
+    assert told.startswith("upstreams.0.url: the scheme 'ftp' is not supported")
+    assert told.endswith("(and 1 more)")
+    assert "secret" not in told
+
+
+def test_a_fault_of_the_whole_has_no_place():
+    with pytest.raises(ValidationError) as raised:
+        said(epoch=1)
+    assert announcements.explain(raised.value) == "epoch and seq come together or not at all"
+
+
+def test_the_schema_shows_that_a_bare_url_will_do():
+    schema = Announcement.model_json_schema(mode="validation")
+    kinds = schema["properties"]["upstreams"]["items"]["anyOf"]
+    assert {"type": "string"} in kinds
