@@ -32,6 +32,9 @@ TAGS = [
 ]
 
 
+ROOMS = (streams, events, viewers, fleet, reconcile, watch, process)
+
+
 class Application(FastAPI):
     """A FastAPI application whose OpenAPI document says what is really answered."""
 
@@ -66,7 +69,8 @@ def build(services: Services, pages: Sequence[BaseRoute] = ()) -> FastAPI:
     app.state.services = services
     app.state.requests = requests
     problems.install(app)
-    for room in (streams, events, viewers, fleet, reconcile, watch, process):
+    app.state.routes = [route for room in ROOMS for route in room.router.routes] + list(pages)
+    for room in ROOMS:
         app.include_router(room.router)
     app.router.routes.extend(pages)
     # The last one added stands first.

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from typing_extensions import TypedDict
 
 from controller.api.pulse import TooManyFollowersError
@@ -101,13 +102,25 @@ def install(app: FastAPI) -> None:
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
-    """Status errors of the framework; their headers (``Allow`` with 405) stay."""
+    """Status errors of the framework, with their headers."""
     assert isinstance(error, HTTPException)
     detail = {
         404: f"nothing is at {request.url.path}",
         405: f"{request.method} is not possible at {request.url.path}",
     }.get(error.status_code, str(error.detail))
-    return response(error.status_code, detail, headers=error.headers, instance=request.url.path)
+    headers = {**(error.headers or {}), **({"Allow": _allowed(request)} if error.status_code == 405 else {})}
+    return response(error.status_code, detail, headers=headers, instance=request.url.path)
+
+
+def _allowed(request: Request) -> str:
+    """Name the methods of every route at this path: the framework names only those of the first."""
+    found = {
+        method
+        for route in request.app.state.routes
+        if route.matches(request.scope)[0] is Match.PARTIAL
+        for method in getattr(route, "methods", None) or ()
+    }
+    return ", ".join(sorted(found))
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:

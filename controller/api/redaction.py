@@ -1,9 +1,12 @@
 """Upstream addresses without their credentials: what may be shown to everybody who may read the API."""
 
+import functools
 import re
 from urllib.parse import urlsplit, urlunsplit
 
 MASK = "***"
+REMEMBERED_MAX = 4096
+"""A page of streams shows the same addresses again and again."""
 
 _SECRET = re.compile(
     r"(?i)(?<![^?&;])([^=&;?#]*(?:token|secret|passw|pwd|passphrase|signature|credential|apikey|api_key|streamid|auth)"
@@ -11,6 +14,7 @@ _SECRET = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=REMEMBERED_MAX)
 def redact(url: str) -> str:
     """Replace the user and password of a URL, and the values of parameters that sound like secrets, by ``***``."""
     try:

@@ -71,7 +71,7 @@ def tell(run: Run, past: Page[Entry], drifts: Sequence[KnownDrift], seen: Seen, 
 
 
 def _transitions(past: Page[Entry]) -> Iterator[Sentence]:
-    for entry in past.items:
+    for entry in reversed(past.items):
         yield Sentence(entry.transition.at, _transition(entry.transition))
 
 
@@ -140,7 +140,8 @@ def _placements(run: Run, seen: Seen, now: datetime) -> Iterator[str]:
             yield f"{where} {_wish(placement, now)}; it has finished by itself ({session.finished_reason})."
         else:
             detail = f" ({session.detail})" if session.detail else ""
-            yield f"{where} {_wish(placement, now)}; its upstream is {session.state}{detail}, {session.viewers} watch."
+            crowd = _crowd(session.viewers)
+            yield f"{where} {_wish(placement, now)}; its upstream is {session.state}{detail}; {crowd}."
         view = seen.views.get(placement.proxy_id)
         if view is None or not view.is_fresh:
             yield f"Proxy {placement.proxy_id} does not answer, so that this is what was seen last."
@@ -183,10 +184,10 @@ def _how_it_lives(run: Run, seen: Seen) -> str:
     sessions = [session for _, session in seen.of(run.stream.id)]
     viewers = sum(session.viewers for session in sessions)
     if any(session.state is SessionState.FLOWING for session in sessions):
-        return f"it flows, and {viewers} watch"
+        return f"it flows, and {_crowd(viewers)}"
     if any(session.state is SessionState.IDLE for session in sessions):
         return "it is ready and idle; its upstream is opened when somebody watches"
-    return f"its session was seen, and {viewers} watch"
+    return f"its session was seen, and {_crowd(viewers)}"
 
 
 def _why_it_ended(stream: Stream) -> str:
@@ -228,6 +229,10 @@ def _document(at: datetime | None, text: str) -> schemas.SentenceDocument:
 def _line(sentence: schemas.SentenceDocument) -> str:
     at = sentence["at"]
     return f"{at:%Y-%m-%d %H:%M:%S} {sentence['text']}" if at is not None else sentence["text"]
+
+
+def _crowd(viewers: int) -> str:
+    return {0: "nobody watches", 1: "1 viewer watches"}.get(viewers, f"{viewers} viewers watch")
 
 
 def _span(lasted: timedelta) -> str:

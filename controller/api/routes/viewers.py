@@ -81,7 +81,7 @@ async def _ask(services: Services, proxy_id: ProxyId) -> tuple[Viewer, ...] | No
     try:
         async with asyncio.timeout(ASK_SECONDS):
             return tuple(await services.list_viewers(proxy_id))
-    except (ProxyUnreachableError, TimeoutError):
+    except (ProxyUnreachableError, NotFoundError, TimeoutError):
         return None
 
 
