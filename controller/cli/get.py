@@ -99,7 +99,7 @@ def follow(
     before: dict[str, str] = {}
     widths: list[int] = []
     while True:
-        items = {f"{item.get(identity)}/{item.get('generation', '')}": item for item in look()}
+        items = {_name(item, identity): item for item in look()}
         if output in ("json", "yaml"):
             fresh = {name: json.dumps(item, ensure_ascii=False) for name, item in items.items()}
             news = [text for name, text in fresh.items() if before.get(name) != text]
@@ -114,6 +114,11 @@ def follow(
             click.echo(line)
         before = fresh
         time.sleep(every)
+
+
+def _name(item: Item, identity: str) -> str:
+    words = (item.get("key"), item.get(identity), item.get("generation"))
+    return " ".join(dict.fromkeys(str(word) for word in words if word not in (None, "")))
 
 
 def to_yaml(value: object) -> str:

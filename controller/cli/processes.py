@@ -31,10 +31,12 @@ def controller(supervisor_pid: int | None, proxies: tuple[str, ...], **options: 
     What has no option here is set by the environment.
     """
     process.begin("controller", supervisor_pid)
-    from controller import app, settings
+    from controller import settings
 
     chosen = settings.load({**options, "proxies": proxies or None})
     files.make_data_dir(chosen.data_dir)
+    from controller import app  # after the settings: a mistake in them is told at once
+
     app.main(chosen)
 
 
@@ -46,13 +48,15 @@ def proxy(supervisor_pid: int | None) -> None:
     Set by the environment: PENSTOCK_PROXY_HTTP, PENSTOCK_PROXY_CONTROL_TOKEN, ...
     """
     process.begin("proxy", supervisor_pid)
-    from proxy import app, settings
+    from proxy import settings
     from proxy.errors import SettingsRefusedError
 
     try:
         chosen = settings.load()
     except SettingsRefusedError as error:
         raise StartupError(error.reason) from error
+    from proxy import app
+
     sys.exit(app.main(chosen))
 
 

@@ -209,6 +209,6 @@ def _cell(value: object) -> str:
 
 
 def _pad(cell: str, width: int) -> str:
-    padded = cell.ljust(width)
     colour = COLOURS.get(cell.partition(" ")[0])
-    return click.style(padded, fg=colour) if colour else padded
+    shown = click.style(cell, fg=colour) if colour else cell
+    return shown + " " * (width - len(cell))
