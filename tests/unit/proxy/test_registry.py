@@ -43,14 +43,14 @@ class Fences(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.loop = asyncio.new_event_loop()  # not a Runner, which would unset the test framework's own
         self.clock = -1e9  # a time that has passed on the loop, whatever is added to it
         self.model: dict[str, Held] = {}
         self.graves: dict[str, tuple[Fence, float]] = {}
         self.token = 0
         self.guests = 0
         self.sequence = 0
-        self.runner.run(self.begin())
+        self.loop.run_until_complete(self.begin())
 
     async def begin(self) -> None:
         self.upstreams = FakeUpstreams()
@@ -71,7 +71,7 @@ class Fences(RuleBasedStateMachine):
             for _ in range(6):
                 await asyncio.sleep(0)
 
-        self.runner.run(turns())
+        self.loop.run_until_complete(turns())
 
     def grave(self, key: str) -> Fence | None:
         fence, at = self.graves.get(key, ((-1, -1), self.clock - TOMBSTONE_SECONDS))
@@ -93,7 +93,7 @@ class Fences(RuleBasedStateMachine):
         async def call() -> EnsureOutcome:
             return self.registry.ensure(stream, request).outcome
 
-        outcome = self.runner.run(call())
+        outcome = self.loop.run_until_complete(call())
         assert outcome == (self.guard(boot, token) or self.expected_ensure(fence, stream, wished))
         session = self.registry.get(key)
         if outcome in (EnsureOutcome.STARTED, EnsureOutcome.REPLACED):
@@ -105,7 +105,7 @@ class Fences(RuleBasedStateMachine):
             self.guests += 1
             guest = old.guest if stays and old is not None else viewer(f"v{self.guests}")
             if not stays:
-                self.runner.run(self.enter(key, guest))
+                self.loop.run_until_complete(self.enter(key, guest))
             self.model[key] = Held(fence, stream, wished, guest)
         self.settle()
 
@@ -134,7 +134,7 @@ class Fences(RuleBasedStateMachine):
         async def call() -> StopOutcome:
             return self.registry.stop(stream, request).outcome
 
-        outcome = self.runner.run(call())
+        outcome = self.loop.run_until_complete(call())
         guard = self.guard(boot, token)
         held = self.model.get(key)
         if guard is not None:
@@ -170,7 +170,7 @@ class Fences(RuleBasedStateMachine):
             return {view.key: (view.stream_id, (view.epoch, view.generation)) for view in listing.sessions}
 
         expected = {key: (held.stream, held.fence) for key, held in self.model.items()}
-        assert self.runner.run(call()) == expected
+        assert self.loop.run_until_complete(call()) == expected
 
     @invariant()
     def only_what_runs_pulls(self) -> None:
@@ -182,8 +182,8 @@ class Fences(RuleBasedStateMachine):
             self.registry.close()
             await self.running
 
-        self.runner.run(end())
-        self.runner.close()
+        self.loop.run_until_complete(end())
+        self.loop.close()
         assert self.upstreams.open_now == 0
 
 
