@@ -62,7 +62,6 @@ def build(services: Services, pages: Sequence[BaseRoute] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=security.BODY_BYTES_MAX,
         generate_unique_id_function=_operation_id,
     )
     requests: Counter[tuple[str, str, int]] = Counter()

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,7 +53,25 @@ class Guard:
 
         refusal = self._refuse(scope["method"], Headers(scope=scope))
         target = refusal if refusal is not None else self._app
-        await target(scope, receive, send_with_headers)
+        await target(scope, self._limited(receive), send_with_headers)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Count the body, for those who do not say how long it is."""
+        taken = 0
+
+        async def receive_limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._body_bytes_max:
+                raise HTTPException(413, self._too_large)
+            return message
+
+        return receive_limited
+
+    @property
+    def _too_large(self) -> str:
+        return f"a request may have {self._body_bytes_max} bytes at most"
 
     def _refuse(self, method: str, headers: Headers) -> Response | None:
         if method in SAFE_METHODS:
@@ -62,7 +81,7 @@ class Guard:
             return refusal
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._body_bytes_max:
-            return problems.response(413, f"a request may have {self._body_bytes_max} bytes at most", name="too_large")
+            return problems.response(413, self._too_large)
         return None
 
     def _check_token(self, headers: Headers) -> Response | None:
@@ -80,12 +99,19 @@ def _check_origin(headers: Headers) -> Response | None:
     host = headers.get("host", "")
     origin = headers.get("origin")
     crosses_sites = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-    if crosses_sites or (origin is not None and urlsplit(origin).netloc != host):
+    if crosses_sites or (origin is not None and origin.partition("://")[2] != host):
         return problems.response(403, "requests from pages of other sites are refused", name="cross_site")
-    if not _is_loopback(urlsplit(f"//{host}").hostname or ""):
+    if not _is_loopback(_hostname(host)):
         detail = "without a token, changes are taken only at localhost; set PENSTOCK_API_TOKEN to use another name"
         return problems.response(403, detail, name="open_api")
     return None
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:
