@@ -1,0 +1,241 @@
+"""The proxy as a process: real sockets, a real upstream that misbehaves, and nothing left behind."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+import aiohttp
+import pytest
+
+from proxy import contract
+from proxy.contract import EnsureReply, EnsureRequest, SessionSpec, SessionView, Upstream
+from tests.fakes.upstream import FakeUpstream, fake_upstream
+
+TOKEN = "process-token"
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - another process gives no event
+            await asyncio.sleep(0.05)
+
+
+def unused_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def spawn(log: BinaryIO | int = asyncio.subprocess.PIPE, **changed: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {f"PENSTOCK_PROXY_{name}": value for name, value in changed.items()}
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "proxy", env=environment, stderr=log)
+
+
+@dataclass
+class Proxy:
+    url: str
+    pid: int
+    http: aiohttp.ClientSession
+    boot_id: str = ""
+    log: bytes = b""
+
+    @property
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    async def answers(self) -> bool:
+        try:
+            async with self.http.get(f"{self.url}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def list(self) -> contract.SessionList:
+        async with self.http.get(f"{self.url}{contract.PREFIX}/sessions") as answer:
+            return contract.SessionList.model_validate_json(await answer.text())
+
+    async def view(self, key: str = "cam") -> SessionView:
+        return next(view for view in (await self.list()).sessions if view.key == key)
+
+    async def ensure(self, *urls: str, key: str = "cam", epoch: int = 1, generation: int = 1, **fields: object) -> str:
+        spec = SessionSpec.model_validate({"key": key, "upstreams": [Upstream(url=url) for url in urls], **fields})
+        request = EnsureRequest(epoch=epoch, generation=generation, boot_id=self.boot_id, token=1, spec=spec)
+        async with self.http.put(
+            f"{self.url}{contract.PREFIX}/sessions/s-{key}",
+            data=request.model_dump_json(),
+            headers={"Content-Type": "application/json"},
+        ) as answer:
+            return EnsureReply.model_validate_json(await answer.text()).outcome
+
+    async def stop(self, key: str = "cam", epoch: int = 1, generation: int = 1) -> None:
+        query = {"key": key, "epoch": epoch, "generation": generation, "boot_id": self.boot_id, "token": 1}
+        async with self.http.delete(f"{self.url}{contract.PREFIX}/sessions/s-{key}", params=query) as answer:
+            assert answer.status == 200
+
+
+@asynccontextmanager
+async def real_proxy(**changed: str) -> AsyncIterator[Proxy]:
+    port = unused_port()
+    with TemporaryFile() as log:
+        process = await spawn(log, HTTP=f"127.0.0.1:{port}", CONTROL_TOKEN=TOKEN, LOG_FORMAT="json", **changed)
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+            proxy = Proxy(f"http://127.0.0.1:{port}", process.pid, http)
+            try:
+                await until(proxy.answers, 30)
+                proxy.boot_id = (await proxy.list()).boot_id
+                yield proxy
+            finally:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(5):
+                    await process.wait()
+        log.seek(0)
+        proxy.log = log.read()
+    assert process.returncode == 0
+    assert b"Traceback" not in proxy.log
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    async with fake_upstream() as upstream:
+        yield upstream
+
+
+async def read_to_end(answer: aiohttp.ClientResponse, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while await answer.content.readany():
+            pass
+
+
+async def test_the_process_is_named_and_ends_while_viewers_watch(upstream: FakeUpstream):
+    async with real_proxy() as proxy:
+        assert Path(f"/proc/{proxy.pid}/cmdline").read_bytes().startswith(b"penstock proxy")
+        await proxy.ensure(upstream.url("/flow"))
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            assert await answer.content.readexactly(188)
+            os.kill(proxy.pid, signal.SIGTERM)
+            await read_to_end(answer, 3)
+    async with asyncio.timeout(1):
+        await upstream.rests.wait()
+
+
+async def test_a_stop_ends_viewers_and_the_upstream_within_a_second(upstream: FakeUpstream):
+    async with real_proxy() as proxy:
+        await proxy.ensure(upstream.url("/flow"))
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            assert await answer.content.readexactly(188)
+            assert upstream.open_now == 1
+            await proxy.stop()
+            async with asyncio.timeout(1):
+                await upstream.rests.wait()
+                await read_to_end(answer, 1)
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            assert answer.status == 410
+
+
+async def test_a_hundred_starts_and_stops_leave_no_descriptor(upstream: FakeUpstream):
+    async with real_proxy(LINGER_SECONDS="0") as proxy:
+        before = 0
+        for generation in range(1, 101):
+            assert await proxy.ensure(upstream.url("/flow"), generation=generation) == "started"
+            async with proxy.http.get(f"{proxy.url}/ts/cam", headers={"Connection": "close"}) as answer:
+                assert await answer.content.readexactly(188)
+                await proxy.stop(generation=generation)
+                await read_to_end(answer, 2)
+            if generation == 5:
+                before = proxy.descriptors
+        async with asyncio.timeout(1):
+            await upstream.rests.wait()
+
+        async def settled() -> bool:
+            return proxy.descriptors <= before
+
+        await until(settled)
+        assert upstream.open_most == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/missing", 502, "404"),
+        ("/html", 502, "HTML"),
+        ("/junk", 502, "not MPEG-TS"),
+        ("/busy", 502, "503"),
+        ("/silent", 504, "no media"),
+        ("/hang", 504, "no media"),
+    ],
+)
+async def test_viewers_of_a_bad_upstream_are_told_why_and_others_are_untouched(
+    upstream: FakeUpstream, path: str, status: int, words: str
+):
+    async with real_proxy(START_TIMEOUT_SECONDS="3") as proxy:
+        await proxy.ensure("demo:", key="good")
+        await proxy.ensure(upstream.url(path) + "?password=hunter2")
+        async with proxy.http.get(f"{proxy.url}/ts/good") as good:
+            assert await good.content.readexactly(188)
+            async with asyncio.timeout(5), proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+                problem = contract.Problem.model_validate_json(await answer.text())
+                assert (answer.status, problem.status) == (status, status)
+                assert words in problem.detail
+                assert answer.headers["Retry-After"]
+
+            async def idle() -> bool:
+                return (await proxy.view()).state == "idle"
+
+            await until(idle)
+            async with asyncio.timeout(1):
+                await upstream.rests.wait()
+            assert (await proxy.view("good")).state == "flowing"
+    assert b"hunter2" not in proxy.log
+
+
+async def test_an_upstream_that_drops_keeps_its_viewer(upstream: FakeUpstream):
+    async with real_proxy() as proxy:
+        await proxy.ensure(upstream.url("/drop"))
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            got = 0
+            async with asyncio.timeout(10):
+                while upstream.requests["/drop"] < 3 or got < 300_000:
+                    got += len(await answer.content.readany())
+            assert not answer.content.at_eof()
+    assert upstream.open_most == 1
+
+
+async def test_a_new_generation_with_another_upstream_keeps_the_viewer(upstream: FakeUpstream):
+    async with real_proxy() as proxy, fake_upstream() as other:
+        await proxy.ensure(upstream.url("/flow"))
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            assert await answer.content.readexactly(188)
+            assert await proxy.ensure(other.url("/flow"), generation=2) == "replaced"
+            async with asyncio.timeout(2):
+                await upstream.rests.wait()
+                await other.asked.setdefault("/flow", asyncio.Event()).wait()
+            assert await answer.content.readexactly(188 * 100)
+        assert (await proxy.view()).viewers_ts <= 1
+
+
+async def test_a_taken_port_is_one_clear_line_and_exit_code_2():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        process = await spawn(HTTP=address)
+        _, said = await process.communicate()
+    assert process.returncode == 2
+    assert said.decode().splitlines() == [f"penstock proxy: cannot listen on {address}: Address already in use"]
+
+
+async def test_listening_everywhere_without_a_token_is_refused():
+    process = await spawn(HTTP="0.0.0.0:8090", CONTROL_TOKEN="")
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert said.startswith(b"penstock proxy: PENSTOCK_PROXY_CONTROL_TOKEN: must be set")
+    assert len(said.splitlines()) == 1
