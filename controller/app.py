@@ -22,7 +22,7 @@ import uvicorn
 import uvloop
 from typing_extensions import override
 
-from controller import telemetry
+from controller import telemetry, web
 from controller.api import application
 from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
@@ -128,7 +128,7 @@ class _Rooms:
         self.outbox = Outbox(time.monotonic)
         self.follower = _follower(database, self.outbox)
         self.subscriber = self._subscriber(settings)
-        self.api = application.build(self._services(settings))
+        self.api = application.build(self._services(settings), web.routes())
 
     def wake(self, keys: Iterable[Key]) -> None:
         """These keys have changed in the database: send what waits, look at them, tell who follows."""
