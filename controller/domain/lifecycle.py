@@ -74,7 +74,7 @@ class Draft:
         Raises:
             EventRefusedError: the table has no such move.
         """
-        _, effects = machine.advance(self.run, event, facts or self._facts())
+        _, effects = machine.advance(self.run, event, facts or self.facts())
         why = reason or machine.ENDING_EVENTS.get(event)
         for effect in effects:
             self._fold(effect, event, why, detail)
@@ -171,12 +171,19 @@ class Draft:
         kept = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
         self._stream = replace(self._stream, conditions=kept)
 
-    def _facts(self) -> Facts:
+    def facts(self, *, is_listed: bool = False) -> Facts:
+        """What the machine's guards ask about, as the run stands."""
         observed = any(p.state is PlacementState.OBSERVED for p in self._placements.values())
-        return Facts(session_is_observed=observed, source_is_lost=self._stream.is_source_lost)
+        return Facts(observed, self._stream.is_source_lost, is_listed=is_listed)
+
+    def is_told_to_stop(self, generation: int) -> bool:
+        """Whether a stop of this placement is queued already."""
+        return any(c.kind is CommandKind.STOP and c.generation == generation for c in self._commands)
 
     def _queue(self, kind: CommandKind, placement: Placement, why: str) -> None:
         stream = self._stream
+        if kind is CommandKind.STOP and self.is_told_to_stop(placement.generation):
+            return
         self._commands.append(
             Command(
                 kind=kind,

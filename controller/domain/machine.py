@@ -51,6 +51,8 @@ class Facts:
     source_is_lost: bool = False
     finish_is_final: bool = False
     """Whether a session that finished by itself ends the run, by the stream's policy."""
+    is_listed: bool = False
+    """Whether a proxy lists a session of it all the same, when no placement is left: it is not closed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ def is_allowed(state: State, event: Event) -> bool:
 def advance(run: Run, event: Event, facts: Facts) -> tuple[State, tuple[Effect, ...]]:
     """Send one event to a run; return the state it is in then and what is to be written.
 
-    A run that ends with no placement left is closed by the same call.
+    A run that ends with no placement left, and listed by nobody, is closed by the same call.
 
     Raises:
         EventRefusedError: the table has no such move.
@@ -223,6 +225,6 @@ def advance(run: Run, event: Event, facts: Facts) -> tuple[State, tuple[Effect, 
         stream_machine.send(event.value)
     except TransitionNotAllowed as refused:
         raise EventRefusedError(run.stream.state.value, event.value) from refused
-    if subject.state == State.ENDED.value and not run.placements:
+    if subject.state == State.ENDED.value and not run.placements and not facts.is_listed:
         stream_machine.send(Event.ALL_GONE.value)
     return State(subject.state), tuple(subject.effects)

@@ -278,7 +278,8 @@ class RunPlanner:
         self._act(Verb.CONFIRM_GONE, placement, evidence)
 
     def _is_pending(self, placement: Placement) -> bool:
-        return (placement.stream_id, placement.generation) in self._desired.pending
+        is_told = self.draft.is_told_to_stop(placement.generation)
+        return is_told or (placement.stream_id, placement.generation) in self._desired.pending
 
     # The run as a whole
 
@@ -380,7 +381,7 @@ class RunPlanner:
     def _advance(self, event: Event, why: str) -> None:
         before = self._stream.state
         self.draft.because(Cause(RECONCILER, why))
-        after = self.draft.send(event, detail=why)
+        after = self.draft.send(event, self.draft.facts(is_listed=self._is_listed()), detail=why)
         if after is not before:
             self.actions.append(self._action(Verb.ADVANCE, "", 0, f"{before} -> {after}: {why}"))
 

@@ -136,6 +136,11 @@ def test_an_end_with_no_placement_left_is_closed_by_the_same_call(state, event):
     )
 
 
+def test_an_end_is_not_confirmed_while_a_proxy_lists_a_session_of_it():
+    reached, effects = machine.advance(make.run(State.LIVE), Event.END, Facts(is_listed=True))
+    assert (reached, effects) == (State.ENDED, (Moved(State.LIVE, State.ENDED), EndDecided()))
+
+
 def test_every_event_that_can_end_a_run_has_a_reason():
     can_end = {event for (_, event), targets in TRANSITIONS.items() if State.ENDED in targets}
     assert set(ENDING_EVENTS) == can_end

@@ -455,6 +455,25 @@ class TestClocks:
         assert the_run(thought).stream.state is state
         assert the_run(thought).stream.reason is (Reason.EXPIRED if state is State.ENDED else None)
 
+    def test_an_end_of_the_planners_own_is_told_once(self):
+        run = make.run(State.LIVE, make.placement(), make.placement(STOPPING, generation=0), expires_at=make.NOW)
+        thought = planned(run, make.view(make.session()))
+        assert commands(thought) == [(CommandKind.STOP, make.P1, 1), (CommandKind.STOP, make.P1, 0)]
+
+    def test_a_stop_and_an_end_in_one_plan_are_told_once(self):
+        over = make.session(SessionState.FINISHED, finished_reason="upstream_ended", generation=2)
+        old = make.view(make.session(SessionState.FINISHED, generation=1), **ON_P2)
+        run = make.run(State.LIVE, make.placement(STOPPING, **ON_P2), make.placement(generation=2), generation=2)
+        thought = planned(run, make.view(over), old)
+        assert sorted(commands(thought)) == [(CommandKind.STOP, make.P1, 2), (CommandKind.STOP, make.P2, 1)]
+
+    @pytest.mark.parametrize("clock", [{"expires_at": make.NOW}, {"stall_timeout_seconds": 0.0}], ids=str)
+    def test_an_end_is_not_confirmed_over_a_session_whose_placement_was_deleted(self, clock):
+        run = make.run(State.STALLED, **clock, retry_at=make.later(60))
+        thought = planned(run, make.view(make.session()))
+        assert the_run(thought).stream.state is State.ENDED
+        assert commands(thought) == [(CommandKind.STOP, make.P1, 1)]
+
 
 class TestOrphans:
     def test_of_a_closed_run_is_stopped_at_once(self):
