@@ -5,8 +5,7 @@ Shutdown, on SIGTERM or SIGINT, within GOODBYE_SECONDS:
 1. refuse new sessions (``draining``), stop all sessions: their upstreams close, their viewers get their end;
 2. wait until their tasks and feeds are gone;
 3. close the server: no new connections, watchers end, handlers that are left are cancelled;
-4. end the pump;
-5. close the resolver.
+4. end the pump.
 """
 
 import asyncio
@@ -20,8 +19,6 @@ from typing import Final
 import structlog
 import uvloop
 from aiohttp import web
-from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import ThreadedResolver
 
 from proxy import control, serve, telemetry
 from proxy.contract import PREFIX
@@ -33,9 +30,9 @@ from proxy.segments import MemfdSegment
 from proxy.session import SessionLimits, SessionPorts, ViewerGauge
 from proxy.settings import Address, Settings
 from proxy.upstream import kinds
-from proxy.upstream.address import GuardedResolver
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.pull import PullLimits
+from proxy.upstream.resolver import Resolver
 
 SESSIONS_GOODBYE_SECONDS: Final = 2.0
 HANDLERS_GOODBYE_SECONDS: Final = 1.5
@@ -65,8 +62,7 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     policy = http_policy(settings)
-    resolver: AbstractResolver = GuardedResolver() if policy.guarded else ThreadedResolver()
-    registry = build_registry(settings, policy, resolver)
+    registry = build_registry(settings, policy)
     pump = serve.Pump()
     server = web.AppRunner(
         build_web(settings, registry, pump),
@@ -86,7 +82,6 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         await server.cleanup()  # 3
         pumping.cancel()  # 4
         registering.cancel()
-    await resolver.close()  # 5
     log.info("proxy.stopped")
 
 
@@ -126,10 +121,10 @@ def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.A
     return app
 
 
-def build_registry(settings: Settings, policy: HttpPolicy, resolver: AbstractResolver) -> Registry:
+def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
     ports = SessionPorts(
         new_feed=partial(_new_feed, settings),
-        open_upstream=kinds.opener(policy, resolver),
+        open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded)),
         gauge=ViewerGauge(limit=settings.viewers_max),
         limits=session_limits(settings),
         pull_limits=pull_limits(settings),

@@ -326,6 +326,7 @@ class Session:
 
     async def run(self) -> None:
         """Pull whenever the upstream is wanted; return when the session has finished and its viewers are gone."""
+        structlog.contextvars.bind_contextvars(stream=self.stream_id, key=self.key)
         try:
             while self.finished_reason is None:
                 await self._wish.wait()
@@ -447,7 +448,7 @@ class Session:
         self._failure = failure
         self._failure_until = self._ports.now() + self._ports.limits.start_hold_seconds
         self._decided.set()
-        log.info("session.start_failed", key=self.key, reason=failure.reason)
+        log.info("session.start_failed", stream=self.stream_id, key=self.key, reason=failure.reason)
 
     def _start_failure(self) -> StartFailedError:
         """What to tell a viewer who has waited in vain."""
@@ -459,7 +460,7 @@ class Session:
     # The end, and bookkeeping
 
     def _fail(self, error: Exception) -> None:
-        log.error("session.failed", key=self.key, exc_info=error)
+        log.error("session.failed", stream=self.stream_id, key=self.key, exc_info=error)
         self._finish(FinishedReason.FAILED, f"{type(error).__name__}: {error}")
         self._send_viewers_away()
 
@@ -470,7 +471,7 @@ class Session:
         self._declare_over()
         self._state_told = UpstreamState.FINISHED
         self._on_change(self, True)
-        log.info("session.finished", key=self.key, reason=reason, detail=detail)
+        log.info("session.finished", stream=self.stream_id, key=self.key, reason=reason, detail=detail)
 
     def _declare_over(self) -> None:
         self._over.set()

@@ -5,12 +5,7 @@ are really connected to: literals in URLs and every resolved name, for the first
 """
 
 import ipaddress
-import socket
 from typing import Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from typing_extensions import override
 
 from proxy.errors import UpstreamForbiddenError
 
@@ -45,23 +40,3 @@ def check_literal(host: str) -> None:
         return
     if forbidden:
         raise UpstreamForbiddenError("link-local and metadata addresses are not allowed as upstreams")
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names, and refuses those that lead to a forbidden address."""
-
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
-
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        results = await self._resolver.resolve(host, port, family)
-        for result in results:
-            check_literal(result["host"])
-        return results
-
-    @override
-    async def close(self) -> None:
-        await self._resolver.close()

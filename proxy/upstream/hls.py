@@ -112,6 +112,7 @@ async def read(client: Client, policy: HttpPolicy) -> Reader:
                 in_a_row = 0
                 lost = segment.gap
         if playlist.ended:
+            await _sleep_until(began + passed_seconds)
             return
         await asyncio.sleep(_poll_seconds(playlist, had_news=bool(due)))
 

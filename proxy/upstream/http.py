@@ -5,10 +5,12 @@ A body that turns out to be an HLS playlist is not read here: ``PlaylistFoundErr
 
 from typing import Final
 
+from aiohttp import ClientResponse
+
 from proxy.errors import UpstreamError
+from proxy.upstream import pace
 from proxy.upstream.fetch import Client, HttpPolicy, translated
-from proxy.upstream.items import Reader
-from proxy.upstream.pace import Pacer
+from proxy.upstream.items import Quiet, Reader
 
 PLAYLIST_TYPES: Final = frozenset({"application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl"})
 
@@ -25,9 +27,19 @@ async def read(client: Client, policy: HttpPolicy) -> Reader:
     async with client.get(client.url) as response:
         if response.content_type.lower() in PLAYLIST_TYPES:
             raise PlaylistFoundError
-        pacer = Pacer() if response.content_length is not None else None
         with translated(response.url, policy):
-            async for chunk in response.content.iter_any():
-                if pacer is not None:
-                    await pacer.pace(chunk)
-                yield chunk
+            if response.content_length is None:
+                async for chunk in response.content.iter_any():
+                    yield chunk
+            else:
+                yield Quiet(pace.LEAD_SECONDS)
+                async for item in _read_file(response):
+                    yield item
+
+
+async def _read_file(response: ClientResponse) -> Reader:
+    pacer = pace.Pacer()
+    async for chunk in response.content.iter_chunked(pace.CHUNK_BYTES):
+        await pacer.pace(chunk)
+        yield chunk
+    await pacer.finish()

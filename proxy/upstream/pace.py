@@ -10,6 +10,8 @@ LEAD_SECONDS: Final = 5.0
 """So much is let through at once, and may be ahead of the clock ever after."""
 JUMP_SECONDS: Final = 5.0
 """A clock that moves by more between two chunks has jumped: that is no time that passes."""
+CHUNK_BYTES: Final = 16 * 1024
+"""Of a file; so little that even a slow one's clock moves by less than a jump."""
 PCR_HZ: Final = 27_000_000
 PCR_CYCLE: Final = (1 << 33) * 300
 
@@ -25,8 +27,13 @@ class Pacer:
         self._passed_seconds = 0.0
         self._began: float | None = None
 
+    async def finish(self) -> None:
+        """Return when all that was passed on would have been played."""
+        if self._began is not None:
+            await asyncio.sleep(self._began + self._passed_seconds - asyncio.get_running_loop().time())
+
     async def pace(self, chunk: bytes) -> None:
-        """Return when the chunk may be passed on."""
+        """Return when the chunk, of at most CHUNK_BYTES, may be passed on."""
         now = asyncio.get_running_loop().time()
         if self._began is None:
             self._began = now

@@ -10,9 +10,9 @@ from yarl import URL
 from proxy.contract import Upstream
 from proxy.errors import UpstreamAnswerError, UpstreamContentError, UpstreamError
 from proxy.upstream import hls, kinds
-from proxy.upstream.address import GuardedResolver
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.items import Discontinuity, Quiet
+from proxy.upstream.resolver import Resolver
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 
 BASE = URL("http://cam.lan/live/index.m3u8")
@@ -110,10 +110,9 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 async def pull(upstream: FakeUpstream, path: str = "/index.m3u8") -> list[bytes | Discontinuity]:
-    resolver = GuardedResolver()
     policy = HttpPolicy(read_timeout_seconds=1)
     got: list[bytes | Discontinuity] = []
-    async with aclosing(kinds.opener(policy, resolver)(Upstream(url=upstream.url(path)))) as items:
+    async with aclosing(kinds.opener(policy, Resolver())(Upstream(url=upstream.url(path)))) as items:
         async for item in items:
             if isinstance(item, Quiet):
                 continue
@@ -121,7 +120,6 @@ async def pull(upstream: FakeUpstream, path: str = "/index.m3u8") -> list[bytes 
                 got[-1] += item
             else:
                 got.append(item)
-    await resolver.close()
     return got
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
-from aiohttp.resolver import ThreadedResolver
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import (
@@ -18,8 +17,8 @@ from proxy.errors import (
     UpstreamUnreachableError,
 )
 from proxy.upstream import demo, kinds
-from proxy.upstream.address import GuardedResolver
 from proxy.upstream.fetch import HttpPolicy
+from proxy.upstream.resolver import Resolver
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 
 POLICY = HttpPolicy(connect_timeout_seconds=2, read_timeout_seconds=0.3)
@@ -34,13 +33,11 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 async def pull(url: str, *, bytes_max: int = 10**6, policy: HttpPolicy = POLICY, **headers: str) -> bytes:
     """Read until the end, an error or enough."""
     got = b""
-    resolver = GuardedResolver()
-    async with aclosing(kinds.opener(policy, resolver)(Upstream(url=url, headers=headers))) as items:
+    async with aclosing(kinds.opener(policy, Resolver())(Upstream(url=url, headers=headers))) as items:
         async for item in items:
             got += item if isinstance(item, bytes) else b""
             if len(got) >= bytes_max:
                 break
-    await resolver.close()
     return got
 
 
@@ -51,6 +48,15 @@ async def closed(upstream: FakeUpstream) -> None:
 
 async def test_a_stream_is_passed_on_byte_for_byte(upstream: FakeUpstream):
     assert await pull(upstream.url("/brief")) == demo.load().content
+
+
+async def test_a_body_with_a_length_is_a_file_and_comes_no_faster_than_its_clock(upstream: FakeUpstream):
+    enough = int(len(demo.load().content) * 0.95)  # 6.1 s of 6.4: beyond the lead
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.7):
+            await pull(upstream.url("/file"), bytes_max=enough)
+    async with asyncio.timeout(0.7):
+        await pull(upstream.url("/file"), bytes_max=enough // 2)
 
 
 async def test_closing_the_reader_closes_the_connection(upstream: FakeUpstream):
@@ -183,8 +189,6 @@ def test_link_local_addresses_can_be_allowed():
 
 
 async def test_the_plain_resolver_serves_the_unguarded(upstream: FakeUpstream):
-    resolver = ThreadedResolver()
-    opener = kinds.opener(HttpPolicy(guarded=False), resolver)
+    opener = kinds.opener(HttpPolicy(guarded=False), Resolver(guarded=False))
     async with aclosing(opener(Upstream(url=upstream.url("/brief").replace("127.0.0.1", "localhost")))) as items:
         assert isinstance(await anext(items), bytes)
-    await resolver.close()

@@ -24,6 +24,15 @@ async def test_a_clock_that_jumps_is_no_time_that_passes():
     assert asyncio.get_running_loop().time() == 0
 
 
+async def test_the_end_comes_when_all_has_been_played():
+    pacer, clip = Pacer(), demo.load()
+    await pacer.finish()
+    for at in range(0, len(clip.content), 4000):
+        await pacer.pace(clip.content[at : at + 4000])
+    await pacer.finish()
+    assert asyncio.get_running_loop().time() == pytest.approx(6.4, abs=0.2)
+
+
 async def test_bytes_without_a_clock_are_not_held():
     pacer = Pacer()
     for _ in range(100):
