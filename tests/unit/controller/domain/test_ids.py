@@ -3,7 +3,7 @@
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.domain.ids import uuid7
@@ -18,6 +18,7 @@ def test_the_example_of_the_standard():
     assert uuid7(0x017F22E279B0, random_bytes) == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
 
 
+@settings(deadline=None)
 @given(at=MILLISECONDS, random_bytes=RANDOM)
 def test_it_is_a_uuid_of_version_seven(at, random_bytes):
     parsed = UUID(uuid7(at, random_bytes))
@@ -25,6 +26,7 @@ def test_it_is_a_uuid_of_version_seven(at, random_bytes):
     assert parsed.int >> 80 == at
 
 
+@settings(deadline=None)
 @given(earlier=MILLISECONDS, later=MILLISECONDS, a=RANDOM, b=RANDOM)
 def test_a_later_one_sorts_after_an_earlier_one(earlier, later, a, b):
     if earlier < later:
