@@ -6,6 +6,7 @@ random access point completes it first. Nothing here waits.
 
 import os
 from asyncio import WriteTransport
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +41,7 @@ class Client:
     """A viewer that is being sent to. ``head`` is the HTTP head, sent before everything else."""
 
     __slots__ = (
+        "_descriptor",
         "_feed",
         "_head",
         "_late_since",
@@ -59,6 +61,7 @@ class Client:
         self.viewer = viewer
         self.transport = transport
         self.sock = tcp.socket_of(transport)
+        self._descriptor = self.sock.fileno() if self.sock is not None and tcp.is_plain(transport) else -1
         self._feed = feed
         self._rule = rule
         self._head = head
@@ -74,17 +77,21 @@ class Client:
         """Whether everything up to the ring's head has been handed over."""
         return not self._head and not self._pending and self.viewer.position >= self._feed.head
 
+    @property
+    def is_served(self) -> bool:
+        """Whether it has all, and its kernel has it."""
+        waiting = self.transport.get_write_buffer_size()
+        return self.has_all and not waiting and (self.sock is None or not tcp.unsent_bytes(self.sock))
+
     def flush(self, now: float) -> None:
         """Hand over what can be taken without waiting; raise TooSlowError, or OSError when the peer is gone."""
         if self.transport.is_closing():
             return
-        if self.sock is None:
+        if self._descriptor < 0:
             self._copy(now)
         else:
-            try:
-                self._send(self.sock.fileno(), now)
-            except BlockingIOError:
-                self._remember_torn()
+            with suppress(BlockingIOError):  # the socket is full: the next flush goes on here
+                self._send(self._descriptor, now)
         self._judge(now)
 
     def _judge(self, now: float) -> None:
@@ -109,6 +116,7 @@ class Client:
             sent = os.sendfile(descriptor, piece.segment.fileno(), piece.offset, piece.size)
             viewer.position += sent
             viewer.bytes_sent += sent
+            self._torn = b""
             if sent < piece.size:
                 self._remember_torn()
                 return
@@ -127,7 +135,7 @@ class Client:
     def _remember_torn(self) -> None:
         """Keep the rest of a packet whose beginning has been sent: the ring may drop it."""
         missing = -self.viewer.position % PACKET_BYTES
-        self._torn = (self._feed.ring.read(self.viewer.position, missing) or self._torn) if missing else b""
+        self._torn = self._feed.ring.read(self.viewer.position, missing) or b""
 
     def _copy(self, now: float) -> None:
         """Hand over through the transport, whole packets at a time."""

@@ -72,7 +72,7 @@ class Pump:
         while not client.transport.is_closing():
             if not client.has_all:
                 self._flush(client, now())
-            if client.has_all and (client.sock is None or not tcp.unsent_bytes(client.sock)):
+            if client.transport.is_closing() or client.is_served:
                 return
             if now() >= deadline:
                 tcp.reset(client.transport)

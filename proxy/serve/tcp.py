@@ -23,11 +23,14 @@ _LAST_ACK_OFFSET: Final = 56  # struct tcp_info, linux/tcp.h: tcpi_last_ack_recv
 
 
 def socket_of(transport: WriteTransport) -> socket.socket | None:
-    """Return the plain TCP socket that bytes may be written to past the transport, if that is possible."""
-    if transport.get_extra_info("sslcontext") is not None:
-        return None
+    """Return the TCP socket under a transport, None when there is none."""
     found: socket.socket | None = transport.get_extra_info("socket")
     return found if found is not None and found.family in (socket.AF_INET, socket.AF_INET6) else None
+
+
+def is_plain(transport: WriteTransport) -> bool:
+    """Whether what is written to the socket, past the transport, arrives as it is."""
+    return transport.get_extra_info("sslcontext") is None
 
 
 def prepare(sock: socket.socket) -> None:
