@@ -72,11 +72,11 @@ async def announce(mqtt_url: str, key: str, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await _converse(mqtt_url, source, stop)
-        except aiomqtt.MqttError as error:
-            log.warning("demo.disconnected", why=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECONNECT_SECONDS):
-                    await stop.wait()
+        except* aiomqtt.MqttError as lost:
+            log.warning("demo.disconnected", why=str(lost.exceptions[0]))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECONNECT_SECONDS):
+                await stop.wait()
 
 
 async def _converse(mqtt_url: str, source: Source, stop: asyncio.Event) -> None:
@@ -88,12 +88,10 @@ async def _converse(mqtt_url: str, source: Source, stop: asyncio.Event) -> None:
             await client.publish(source.topic("started"), json.dumps(source.started()), qos=1)
         log.info("demo.announced", key=source.key, epoch=source.epoch)
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(_answer(client, source), name="answer")
-            stopping = tasks.create_task(stop.wait(), name="stop")
-            await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            listening.cancel()
-            stopping.cancel()
-        if stop.is_set():
+            answering = tasks.create_task(_answer(client, source), name="answer")
+            await stop.wait()
+            answering.cancel()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 if not source.is_stopped:
                     await client.publish(source.topic("ended"), source.ended(), qos=1)

@@ -6,6 +6,8 @@ It decides nothing about what the process is for.
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 SUPERVISOR_VARIABLE = "PENSTOCK_SUPERVISOR_PID"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+FOLLOW_SECONDS = 1.0
+GOODBYE_SECONDS = 5.0
+"""Without its supervisor a process may take this long to end by itself."""
 
 
 def begin(name: str, supervisor_pid: int | None = None) -> None:
@@ -33,6 +38,16 @@ def _follow(supervisor_pid: int) -> None:
     # It may have died before the kernel was asked.
     if os.getppid() != supervisor_pid:
         sys.exit(1)
+    threading.Thread(target=_outlive_briefly, args=(supervisor_pid,), name="supervisor", daemon=True).start()
+
+
+def _outlive_briefly(supervisor_pid: int) -> None:
+    """Make sure of the end: nobody is left to kill a process that does not heed SIGTERM."""
+    while os.getppid() == supervisor_pid:
+        time.sleep(FOLLOW_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GOODBYE_SECONDS)
+    os._exit(1)
 
 
 def run(main: Callable[["asyncio.Event"], Awaitable[None]]) -> None:

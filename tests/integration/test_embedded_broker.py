@@ -57,6 +57,13 @@ async def take(receiver: aiomqtt.Client, count: int) -> list[aiomqtt.Message]:
     return taken
 
 
+async def counted(messages) -> AsyncIterator[tuple[int, aiomqtt.Message]]:
+    count = 0
+    async for message in messages:
+        count += 1
+        yield count, message
+
+
 async def test_retained_messages_wait_for_who_comes_later_and_can_be_removed():
     async with running() as port:
         async with client(port, "source") as source:
@@ -99,6 +106,40 @@ async def test_what_comes_while_the_controller_is_away_waits_for_it_as_news():
             found = await take(controller, 50)
         assert [str(message.topic) for message in found] == [f"q/{number}" for number in range(50)]
         assert not any(message.retain for message in found)
+
+
+async def test_a_client_that_subscribes_before_it_reads_is_served_at_once():
+    async with running() as port:
+        async with client(port, "controller", clean_session=False) as controller:
+            await controller.subscribe("q/#", qos=1)
+        async with client(port, "source") as source:
+            for number in range(50):
+                await source.publish(f"q/{number}", b"x", qos=1)
+        returning = client(port, "controller", clean_session=False)
+        returning._client.manual_ack_set(True)  # acknowledges what it has read, as the controller does
+        async with asyncio.timeout(3), returning as controller:
+            await controller.subscribe("q/#", qos=1)
+            async for count, message in counted(controller.messages):
+                controller._client.ack(message.mid, message.qos)
+                if count == 50:
+                    break
+
+
+async def test_what_was_not_acknowledged_comes_again():
+    async with running() as port:
+        async with client(port, "controller", clean_session=False) as controller:
+            await controller.subscribe("q/#", qos=1)
+        async with client(port, "source") as source:
+            for number in range(5):
+                await source.publish(f"q/{number}", b"x", qos=1)
+        careless = client(port, "controller", clean_session=False)
+        careless._client.manual_ack_set(True)
+        async with careless as controller:
+            first, *_ = await take(controller, 5)
+            controller._client.ack(first.mid, first.qos)
+            await asyncio.sleep(0.1)
+        async with client(port, "controller", clean_session=False) as controller:
+            assert sorted(str(message.topic) for message in await take(controller, 4)) == ["q/1", "q/2", "q/3", "q/4"]
 
 
 async def test_a_second_client_of_the_same_name_takes_over():
