@@ -48,9 +48,16 @@ SPEC = StreamSpec((Upstream("http://origin/a.ts"),))
 class World:
     """What the rest of the process would be. ``client`` speaks to the API."""
 
-    def __init__(self, database: Database, *, token: str | None = None, pages: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        token: str | None = None,
+        pages: Sequence[BaseRoute] = (),
+        followers_max: int = 16,
+    ) -> None:
         self.database = database
-        self.pulse = Pulse()
+        self.pulse = Pulse(followers_max)
         self.stopping = asyncio.Event()
         self.observed = Observed((ProxyView(P1, "http://p1:8081", Freshness.FRESH, BOOT, 10, "http://media.example"),))
         self.at_observe: Any = None
