@@ -163,9 +163,10 @@ class Connection:
         self.has_session = False
         """Whether the broker had kept our session: without it, what was published in between may be lost."""
 
-    @property
-    def discarded(self) -> int:
-        return self._inbox.discarded
+    def take_discarded(self) -> int:
+        """Return how many messages of QoS 0 found the inbox full since the last call."""
+        count, self._inbox.discarded = self._inbox.discarded, 0
+        return count
 
     async def subscribe(self, pattern: str) -> None:
         """Subscribe at QoS 1, and receive what is retained. Raises BrokerLostError when the broker refuses."""

@@ -9,7 +9,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -93,7 +93,7 @@ class Subscriber:
         rules: Rules = topics.DEFAULT_RULES,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
-        self._link = link
+        self._link = replace(link, payload_bytes_max=rules.bytes_max)
         self._boot_id = boot_id
         self._wake = wake
         self._read_states = read_states
@@ -150,7 +150,6 @@ class Subscriber:
             yield
         finally:
             self.is_connected = False
-            self.counts.discarded += connection.discarded
 
     # In
 
@@ -158,6 +157,7 @@ class Subscriber:
         while True:
             batch = await connection.receive(self._batch_max, self._pace.batch_seconds)
             self.counts.received += len(batch)
+            self.counts.discarded += connection.take_discarded()
             arrivals = [Arrival(received, event) for received in batch if (event := self._decode(received)) is not None]
             outcomes = await self.recorder.record(arrivals) if arrivals else []
             connection.acknowledge(batch)

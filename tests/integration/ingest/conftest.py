@@ -1,6 +1,6 @@
 """A real broker, a real database, and a source that publishes by hand."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,26 @@ from tests.fakes.mqtt import Source
 
 
 @pytest.fixture
-async def mosquitto(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Brokers with other settings than the shipped ones; not started yet, and ended with the test."""
     if MOSQUITTO is None:
         pytest.skip(MISSING)
-    broker = Mosquitto(tmp_path)
+    made: list[Mosquitto] = []
+
+    def make(changes: dict[str, str] | None = None) -> Mosquitto:
+        made.append(Mosquitto(tmp_path, changes=changes))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop(kill=True)
+
+
+@pytest.fixture
+async def mosquitto(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
+    broker = make_broker()
     await broker.start()
-    yield broker
-    broker.stop(kill=True)
+    return broker
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from controller.ingest.outgoing import Outbox
 from controller.ingest.topics import Rules
 from controller.store import quarantine, streams
 from controller.store.engine import Database
-from tests.fakes.broker import MISSING, MOSQUITTO, Mosquitto, free_port
+from tests.fakes.broker import Mosquitto, free_port
 from tests.fakes.domain_values import stream
 from tests.fakes.mqtt import PREFIX, Source, running, until
 from tests.fakes.subscriber_process import CLIENT_ID, build
@@ -115,10 +115,8 @@ async def test_figures_take_the_same_road(mosquitto, database, source):
         pytest.param("streams/cam-7/ended", b"{}", "switched off", id="a short topic, switched off"),
     ],
 )
-async def test_what_cannot_be_read_is_kept_and_blocks_nobody(tmp_path, database, topic, payload, reason):
-    if MOSQUITTO is None:
-        pytest.skip(MISSING)
-    broker = Mosquitto(tmp_path, changes={"message_size_limit 1048576": ""})
+async def test_what_cannot_be_read_is_kept_and_blocks_nobody(make_broker, database, topic, payload, reason):
+    broker = make_broker({"message_size_limit 1048576": ""})
     await broker.start()
     source = Source(broker.port)
     rules = Rules(allows_anonymous="switched off" not in reason)
@@ -132,7 +130,6 @@ async def test_what_cannot_be_read_is_kept_and_blocks_nobody(tmp_path, database,
     assert refusal.message.topic == f"{PREFIX}/{topic}"
     sent = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     assert (refusal.message.payload_head, refusal.message.payload_bytes) == (sent[:4096], len(sent))
-    broker.stop()
 
 
 async def test_a_source_that_counts_from_the_beginning_is_asked_for_a_birth(mosquitto, database, source):
@@ -166,6 +163,7 @@ async def test_sources_hear_whether_a_controller_listens(mosquitto, database, so
         assert await late.next() == ("controller/status", {"online": False, "boot_id": "c1"})
 
 
+@pytest.mark.slow
 @both
 async def test_sources_hear_that_a_controller_was_killed(mosquitto, database_url, source, protocol):
     command = [
@@ -226,10 +224,8 @@ async def test_a_state_is_published_as_it_changes(mosquitto, database, source):
 # Ways not to get in
 
 
-async def test_it_waits_for_a_broker_that_is_not_there_yet(tmp_path, database):
-    if MOSQUITTO is None:
-        pytest.skip(MISSING)
-    broker = Mosquitto(tmp_path)
+async def test_it_waits_for_a_broker_that_is_not_there_yet(make_broker, database):
+    broker = make_broker()
     subscriber = build(database, link_to(broker))
     with structlog.testing.capture_logs() as lines:
         async with asyncio.TaskGroup() as group:
@@ -239,7 +235,6 @@ async def test_it_waits_for_a_broker_that_is_not_there_yet(tmp_path, database):
             await until(lambda: subscriber.is_connected, "it is connected")
             task.cancel()
     assert [line["event"] for line in lines] == ["mqtt.disconnected"] * (len(lines) - 1) + ["mqtt.connected"]
-    broker.stop()
 
 
 async def test_a_broker_that_says_nothing_is_given_up(monkeypatch):
@@ -263,9 +258,7 @@ async def test_a_broker_that_says_nothing_is_given_up(monkeypatch):
     await server.wait_closed()
 
 
-async def test_a_wrong_password_is_told_and_not_shown(tmp_path):
-    if MOSQUITTO is None:
-        pytest.skip(MISSING)
+async def test_a_wrong_password_is_told_and_not_shown(make_broker, tmp_path):
     passwords = tmp_path / "passwords"
     subprocess.run(
         ["mosquitto_passwd", "-b", "-c", str(passwords), "penstock", "right"], check=True, capture_output=True
@@ -274,7 +267,7 @@ async def test_a_wrong_password_is_told_and_not_shown(tmp_path):
         "allow_anonymous false": "allow_anonymous false",
         "password_file /mosquitto/config/passwords": f"password_file {passwords}",
     }
-    broker = Mosquitto(tmp_path, changes=changes)
+    broker = make_broker(changes)
     await broker.start()
     will = outgoing.status(is_online=False, boot_id="x")
     link = Link("127.0.0.1", broker.port, "c", username="penstock", password="wr0ng")
@@ -286,7 +279,6 @@ async def test_a_wrong_password_is_told_and_not_shown(tmp_path):
         Link("127.0.0.1", broker.port, "c", username="penstock", password="right"), will=will, farewell_seconds=1
     ):
         pass
-    broker.stop()
 
 
 def certify(folder: Path) -> Path:
@@ -302,9 +294,7 @@ def certify(folder: Path) -> Path:
 @pytest.mark.filterwarnings("ignore:.*ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl")
 @both
-async def test_tls_with_a_ca_of_ones_own(tmp_path, database, protocol):
-    if MOSQUITTO is None:
-        pytest.skip(MISSING)
+async def test_tls_with_a_ca_of_ones_own(make_broker, tmp_path, database, protocol):
     ca_file = certify(tmp_path)
     key_file = tmp_path / "server.key"
     key_file.chmod(0o644)
@@ -313,7 +303,7 @@ async def test_tls_with_a_ca_of_ones_own(tmp_path, database, protocol):
         "#certfile /mosquitto/config/server.crt": f"certfile {ca_file}",
         "#keyfile /mosquitto/config/server.key": f"keyfile {key_file}",
     }
-    broker = Mosquitto(tmp_path, changes=changes)
+    broker = make_broker(changes)
     await broker.start()
     will = outgoing.status(is_online=False, boot_id="x")
     with pytest.raises(BrokerLostError, match="certificate verify failed"):
@@ -330,7 +320,6 @@ async def test_tls_with_a_ca_of_ones_own(tmp_path, database, protocol):
         async with aiomqtt.Client("127.0.0.1", broker.port, tls_params=trust) as encoder:
             await encoder.publish(f"{PREFIX}/streams/cam-7/started", said, qos=1)
         await until(lambda: is_in_state(database, "cam-7", State.PENDING), "it is known")
-    broker.stop()
 
 
 async def test_nobody_there():
