@@ -61,7 +61,7 @@ export function DesiredPage() {
                   {sayAsks(session)}
                   {session.placement_state && (
                     <small>
-                      since <Ago at={session.stopping_at ?? session.requested_at} after=" ago" />
+                      for <Ago at={session.stopping_at ?? session.requested_at} />
                     </small>
                   )}
                 </Cell>
@@ -85,7 +85,7 @@ export function DesiredPage() {
           <DriftTable label="Open drifts" drifts={open.document.value?.items ?? []} />
         )}
       </Card>
-      <Card title="Repaired drifts" aside={<span class="muted">The last {many(history.length, "one")}</span>}>
+      <Card title="Repaired drifts" aside={history.length > 0 && <span class="muted">The last {count(history.length)}, newest first</span>}>
         {history.length === 0 ? <Nothing>None is remembered.</Nothing> : <DriftTable label="Repaired drifts" drifts={history} />}
       </Card>
     </>

@@ -13,6 +13,7 @@ import { clock, count, EVENTS, flow, incoming, judge, many, rate, REASONS, sayAc
 const POLL_MILLISECONDS = 5000;
 const SLOW_POLL_MILLISECONDS = 15_000;
 const SAMPLES_MAX = 120;
+const CHANGES_SHOWN = 8;
 
 export function StreamPage({ id }: { id: string }) {
   const path = `/streams/${encodeURIComponent(id)}`;
@@ -61,13 +62,13 @@ export function StreamPage({ id }: { id: string }) {
           <WhyCard story={story.document.value} stream={stream} />
           <TimelineCard past={past.document.value?.items ?? []} />
         </div>
-        <div>
-          <PlayerCard stream={stream} />
-          <SpecCard stream={stream} />
-        </div>
+        <PlayerCard stream={stream} />
       </div>
       <SessionsCard stream={stream} />
-      <ConditionsCard stream={stream} />
+      <div class="columns">
+        <SpecCard stream={stream} />
+        <ConditionsCard stream={stream} />
+      </div>
       {isActive(stream) && <ViewersCard path={`${path}/viewers`} viewers={stream.viewers} />}
       {isStopping.value && (
         <StopDialog
@@ -183,11 +184,12 @@ function WhyCard({ story, stream }: { story: StoryDocument | null; stream: Strea
 }
 
 function TimelineCard({ past }: { past: TransitionDocument[] }) {
+  const isWhole = useSignal(false);
   return (
     <Card title="Timeline" aside={past.length > 0 && <span class="muted">{many(past.length, "change")}, newest first</span>}>
       <StateBar past={past} />
       <ol class="timeline">
-        {past.map((moved) => (
+        {past.slice(0, isWhole.value ? past.length : CHANGES_SHOWN).map((moved) => (
           <li key={moved.id} class={`state-${moved.to_state.toLowerCase()}`}>
             <p>
               <StateBadge state={moved.to_state} />
@@ -196,18 +198,25 @@ function TimelineCard({ past }: { past: TransitionDocument[] }) {
             </p>
             <small>
               {[moved.reason !== null && (REASONS[moved.reason] ?? moved.reason), moved.detail].filter(Boolean).map((text) => (
-                <span key={text as string}>{text}. </span>
+                <span key={text as string}>{text} · </span>
               ))}
               {sayActor(moved.actor)}
               {moved.cause && moved.cause !== moved.detail && (
                 <>
-                  , by <code>{moved.cause}</code>
+                  : <code>{moved.cause}</code>
                 </>
               )}
             </small>
           </li>
         ))}
       </ol>
+      {past.length > CHANGES_SHOWN && !isWhole.value && (
+        <p class="more">
+          <button type="button" class="plain" onClick={() => (isWhole.value = true)}>
+            Show all {many(past.length, "change")}
+          </button>
+        </p>
+      )}
     </Card>
   );
 }
@@ -321,7 +330,7 @@ function SessionsCard({ stream }: { stream: StreamDocument }) {
               </Cell>
               <Cell of="Asked for">
                 {sayAsks(session)}
-                {session.placement_state && <small>since <Ago at={session.stopping_at ?? session.requested_at} after=" ago" /></small>}
+                {session.placement_state && <small>for <Ago at={session.stopping_at ?? session.requested_at} /></small>}
               </Cell>
               <Cell of="Runs">
                 {sayRuns(session)}

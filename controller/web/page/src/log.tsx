@@ -124,7 +124,8 @@ function Strip({ cycles }: { cycles: CycleDocument[] }) {
   if (cycles.length < 2) return null;
   const top = Math.max(...cycles.map((cycle) => cycle.duration_seconds), 0.001);
   return (
-    <svg class="strip" viewBox={`0 0 ${STRIP * 10} 40`} preserveAspectRatio="none" role="img" aria-label={`The last ${cycles.length} looks; the longest took ${count(top * 1000)} ms`}>
+    <figure class="strip">
+    <svg viewBox={`0 0 ${STRIP * 10} 40`} preserveAspectRatio="none" role="img" aria-label={`The last ${cycles.length} looks; the longest took ${count(top * 1000)} ms`}>
       {[...cycles].reverse().map((cycle, index) => {
         const height = 4 + (cycle.duration_seconds / top) * 34;
         const x = (STRIP - cycles.length + index) * 10;
@@ -135,6 +136,8 @@ function Strip({ cycles }: { cycles: CycleDocument[] }) {
         );
       })}
     </svg>
+    <figcaption class="hint">The last {count(cycles.length)} looks: the higher a bar, the longer it took (at most {count(top * 1000)} ms).</figcaption>
+    </figure>
   );
 }
 
@@ -146,7 +149,7 @@ function Look({ cycle }: { cycle: CycleDocument }) {
         <At at={cycle.at} />
         <Verdict said={said} />
         <span class="muted">
-          {CAUSES[cycle.cause] ?? cycle.cause}, {milliseconds(cycle)}
+          {CAUSES[cycle.cause] ?? cycle.cause.replace(/ keys rang$/, " keys have changed").replace(/ rang$/, " has changed")}, {milliseconds(cycle)}
         </span>
       </p>
       {cycle.actions.length > 0 && (
@@ -166,7 +169,7 @@ function ActionLine({ action }: { action: ActionDocument }) {
   return (
     <li class={isHeld ? "held" : undefined}>
       <strong>{VERBS[action.verb] ?? action.verb}</strong> <a href={streamLink(action.stream_id)}>{action.key}</a>
-      {action.proxy_id && <> on {action.proxy_id}</>}: {action.why}
+      {action.proxy_id && <> on {action.proxy_id}</>}: {action.why.replace("->", "→")}
       {action.gate && <em>. Held until {action.gate}</em>}
       {action.drift_kind && <small class="tag">{DRIFTS[action.drift_kind] ?? action.drift_kind}</small>}
     </li>

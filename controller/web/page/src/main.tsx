@@ -19,7 +19,7 @@ const CHECK_MILLISECONDS = 5000;
 const READY_MILLISECONDS = 15_000;
 const NAMES: [Route["page"], string, string][] = [
   ["streams", "#/", "Streams"],
-  ["desired", "#/desired", "Desired and observed"],
+  ["desired", "#/desired", "Compare"],
   ["proxies", "#/proxies", "Proxies"],
   ["log", "#/log", "Log"],
 ];
@@ -190,7 +190,9 @@ function Help() {
           <a href="/licences.txt">Licences</a>
         </p>
         <div class="buttons">
-          <button type="submit">Close</button>
+          <button type="submit" autofocus>
+            Close
+          </button>
         </div>
       </form>
     </dialog>

@@ -79,7 +79,7 @@ export function StreamsPage() {
             <button
               key={state}
               type="button"
-              class="chip"
+              class={found.some((stream) => stream.state === state) ? "chip" : "chip none"}
               aria-pressed={states.includes(state)}
               onClick={() => toggle(state)}
             >
