@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import BootId, Key, Output, PlacementState, ProxyId, State, StreamId
-from controller.store import engine
+from controller.store import batches
 from controller.store.tables import placements, streams
 
 
@@ -57,7 +57,7 @@ def read(session: Session, stream_ids: Collection[StreamId] = ()) -> Reading:
     """Read every wish, and the gone ones of these streams, in one snapshot."""
     open_keys = session.execute(select(streams.c.key).where(streams.c.state != State.CLOSED).distinct()).scalars()
     found = [_wish_from(row) for row in session.execute(_NOT_GONE)]
-    for part in engine.parts(stream_ids):
+    for part in batches.parts(stream_ids):
         found += [_wish_from(row) for row in session.execute(_GONE, {"values": part})]
     wishes = {(wish.stream_id, wish.epoch, wish.generation): wish for wish in found}
     return Reading(tuple(sorted(Key(key) for key in open_keys)), wishes)

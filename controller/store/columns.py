@@ -53,7 +53,14 @@ def clean(text: str) -> str:
 
 def dump_json(value: Any) -> str:
     """Write JSON that both databases can also take apart. Numbers that JSON does not have are refused."""
-    return json.dumps(_clean_json(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _write_json(value)
+    if text.isascii() and "\\u0000" not in text:
+        return text
+    return _write_json(_clean_json(value))
+
+
+def _write_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _clean_json(value: Any) -> Any:

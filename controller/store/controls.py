@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from controller.store import engine
+from controller.store import dialects
 from controller.store.tables import controls
 
 
@@ -33,7 +33,7 @@ class Control:
 
 def put(session: Session, control: Control) -> None:
     """Set a control; one of that scope, subject and name is overwritten."""
-    engine.upsert(session, controls, [asdict(control)])
+    dialects.upsert(session, controls, [asdict(control)])
 
 
 def remove(session: Session, scope: Scope, subject: str, name: str) -> None:

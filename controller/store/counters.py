@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller.store import engine
+from controller.store import dialects
 from controller.store.tables import counters
 
 COMMAND_TOKEN = "command_token"  # noqa: S105 - the name of a counter, not a secret
@@ -12,7 +12,7 @@ COMMAND_TOKEN = "command_token"  # noqa: S105 - the name of a counter, not a sec
 def raise_token(session: Session, *, above: int = 0) -> int:
     """Raise the command token by one, or to one more than ``above``; return it."""
     token = max(current_token(session), above) + 1
-    engine.upsert(session, counters, [{"name": COMMAND_TOKEN, "value": token}])
+    dialects.upsert(session, counters, [{"name": COMMAND_TOKEN, "value": token}])
     return token
 
 

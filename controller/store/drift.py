@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from controller.domain.model import DriftKey, DriftSeen, Key, ProxyId, StreamId
 from controller.domain.plan import Action, Drift, DriftClass, DriftKind, Verb
-from controller.store import cursors, engine, rows
+from controller.store import batches, cursors, rows
 from controller.store.cursors import Page
 from controller.store.tables import drift
 
@@ -66,7 +66,7 @@ def sync(
         session.execute(insert(drift), opened)
     if again:
         session.execute(_AGAIN, again)
-    for part in engine.parts(entry.id for entry in repaired):
+    for part in batches.parts(entry.id for entry in repaired):
         session.execute(update(drift).where(drift.c.id.in_(part)).values(repaired_at=now))
     new = tuple(found for key, (_, found) in seen.items() if key not in known)
     return DriftNews(new, tuple(repaired))
@@ -93,7 +93,7 @@ def prune(session: Session, *, repaired_before: datetime, limit: int = 1000) -> 
     """Delete drifts repaired before a time, at most ``limit``; return how many. Open ones stay."""
     old = select(drift.c.id).where(drift.c.repaired_at < repaired_before).order_by(drift.c.repaired_at).limit(limit)
     doomed = session.execute(old).scalars().all()
-    for part in engine.parts(doomed):
+    for part in batches.parts(doomed):
         session.execute(delete(drift).where(drift.c.id.in_(part)))
     return len(doomed)
 
@@ -101,7 +101,7 @@ def prune(session: Session, *, repaired_before: datetime, limit: int = 1000) -> 
 def _open(session: Session, keys: Collection[Key] | None) -> list[KnownDrift]:
     conditions: list[ColumnElement[bool]] = [_IS_OPEN]
     if keys is not None:
-        conditions = [drift.c.key.in_(part) for part in engine.parts(keys)]
+        conditions = [drift.c.key.in_(part) for part in batches.parts(keys)]
     return [
         _drift_from(row)
         for condition in conditions

@@ -8,7 +8,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import StreamId, Transition
-from controller.store import cursors, engine, rows
+from controller.store import batches, cursors, rows
 from controller.store.cursors import Page
 from controller.store.tables import transitions
 
@@ -47,7 +47,7 @@ def last_id(session: Session) -> int:
 
 def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:
     """Delete the oldest: those before a time and those beyond ``keep_max``, at most ``limit``; return how many."""
-    return engine.prune_by_id(session, transitions, transitions.c.at, before=before, keep_max=keep_max, limit=limit)
+    return batches.prune_by_id(session, transitions, transitions.c.at, before=before, keep_max=keep_max, limit=limit)
 
 
 def _entry_from(row: Row[Any]) -> Entry:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import DatabaseError, StartupError
-from controller.store import engine
+from controller.store import dialects
 from controller.store.tables import metadata
 
 
@@ -84,7 +84,7 @@ def _run(url: str, steps: Callable[[Config], None]) -> None:
 @contextlib.contextmanager
 def _connection(url: str) -> Iterator[Connection]:
     """Open a connection whose transactions are alone, without the checks that rebuilding a table would trip over."""
-    built = engine.build_engine(engine.parse_url(url), is_writer=True, for_schema=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True, for_schema=True)
     try:
         with built.connect() as connection:
             yield connection

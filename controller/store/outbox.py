@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
-from controller.store import engine, rows
+from controller.store import batches, dialects, rows
 from controller.store.tables import outbox, placements
 
 _IS_PENDING = outbox.c.settled_at.is_(None)
@@ -60,7 +60,7 @@ def due(session: Session, now: datetime, limit: int, proxy_id: ProxyId | None = 
 
 def read_due(session: Session, limit: int, proxy_id: ProxyId) -> tuple[datetime, tuple[Pending, ...]]:
     """Return the database's time, and what is due for one proxy at it."""
-    now = engine.db_now(session)
+    now = dialects.db_now(session)
     return now, due(session, now, limit, proxy_id)
 
 
@@ -116,7 +116,7 @@ def drop_overtaken(session: Session, *, now: datetime) -> int:
     overtaken = or_(repeated.exists(), is_gone, and_(outbox.c.kind == CommandKind.ENSURE, is_unwanted))
     # Ids first: SQLite would otherwise see the rows change under the question.
     doomed = session.execute(select(outbox.c.id).where(_IS_PENDING, overtaken)).scalars().all()
-    for part in engine.parts(doomed):
+    for part in batches.parts(doomed):
         session.execute(update(outbox).where(outbox.c.id.in_(part)).values(settled_at=now, outcome=OVERTAKEN))
     return len(doomed)
 
@@ -141,7 +141,7 @@ def prune(session: Session, *, settled_before: datetime, limit: int = 1000) -> i
     """Delete commands settled before a time, at most ``limit``; return how many."""
     old = select(outbox.c.id).where(outbox.c.settled_at < settled_before).order_by(outbox.c.settled_at).limit(limit)
     doomed = session.execute(old).scalars().all()
-    for part in engine.parts(doomed):
+    for part in batches.parts(doomed):
         session.execute(delete(outbox).where(outbox.c.id.in_(part)))
     return len(doomed)
 
@@ -149,4 +149,4 @@ def prune(session: Session, *, settled_before: datetime, limit: int = 1000) -> i
 def _about(keys: Collection[Key] | None) -> list[ColumnElement[bool]]:
     if keys is None:
         return [_IS_PENDING]
-    return [outbox.c.key.in_(part) for part in engine.parts(keys)]
+    return [outbox.c.key.in_(part) for part in batches.parts(keys)]

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import ProxyId, ProxyView
-from controller.store import engine
+from controller.store import dialects
 from controller.store.tables import proxies
 
 _VIEW = TypeAdapter(ProxyView)
@@ -35,7 +35,7 @@ def save(session: Session, views: Iterable[ProxyView], *, now: datetime) -> None
         }
         for view in views
     ]
-    engine.upsert(session, proxies, values, newer="saved_at")
+    dialects.upsert(session, proxies, values, newer="saved_at")
 
 
 def load(session: Session) -> tuple[KnownProxy, ...]:

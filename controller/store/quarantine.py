@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
 from controller.domain.events import MessageRefused
-from controller.store import cursors, engine
+from controller.store import batches, cursors
 from controller.store.cursors import Page
 from controller.store.tables import quarantine
 
@@ -47,7 +47,7 @@ def count(session: Session) -> int:
 
 def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:
     """Delete the oldest: those before a time and those beyond ``keep_max``, at most ``limit``; return how many."""
-    return engine.prune_by_id(session, quarantine, quarantine.c.at, before=before, keep_max=keep_max, limit=limit)
+    return batches.prune_by_id(session, quarantine, quarantine.c.at, before=before, keep_max=keep_max, limit=limit)
 
 
 def _refusal_from(row: Row[Any]) -> Refusal:

@@ -18,7 +18,7 @@ from controller.domain.events import (
     StreamEndAnnounced,
 )
 from controller.domain.model import Key, SourceId, StreamId
-from controller.store import engine, floors, quarantine, sources, stats, streams
+from controller.store import dialects, floors, quarantine, sources, stats, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def record(session: Session, events: Sequence[Incoming], *, now: datetime, new_i
 
 def record_now(session: Session, events: Sequence[Incoming], *, new_id: Callable[[], StreamId]) -> Recorded:
     """Record events at the database's time."""
-    return record(session, events, now=engine.db_now(session), new_id=new_id)
+    return record(session, events, now=dialects.db_now(session), new_id=new_id)
 
 
 def _read_books(session: Session, events: Sequence[Incoming]) -> Books:

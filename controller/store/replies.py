@@ -10,7 +10,7 @@ from controller.domain import answers
 from controller.domain.lifecycle import Draft
 from controller.domain.model import Cause, Key, Reply, Run, StreamId
 from controller.domain.retry import Backoff
-from controller.store import engine, outbox, streams
+from controller.store import dialects, outbox, streams
 from controller.store.outbox import Pending
 
 
@@ -38,7 +38,7 @@ def record(
 
     A command about a session that belongs to no run is only settled.
     """
-    now = engine.db_now(session)
+    now = dialects.db_now(session)
     runs = streams.load_runs(session, {item.pending.command.stream_id for item in answered})
     drafts: dict[StreamId, Draft] = {}
     for item in answered:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from controller.store import drift, engine, floors, history, outbox, quarantine, runs, streams
+from controller.store import dialects, drift, floors, history, outbox, quarantine, runs, streams
 
 SETTLED_KEPT = timedelta(hours=1)
 """How long commands that were answered can be looked up."""
@@ -22,7 +22,7 @@ def prune(session: Session, *, age: timedelta, rows_max: int, limit: int) -> int
         rows_max: how many rows of each kind are kept, the newest.
         limit: rows of one table in this call.
     """
-    now = engine.db_now(session)
+    now = dialects.db_now(session)
     before = now - age
     forgotten_before = now - age * LAST_RUN_KEPT_FACTOR
     return (

@@ -11,7 +11,7 @@ from sqlalchemy import Row, insert, select
 from sqlalchemy.orm import Session
 
 from controller.domain.plan import Action
-from controller.store import cursors, engine
+from controller.store import batches, cursors
 from controller.store.cursors import Page
 from controller.store.tables import reconcile_runs
 
@@ -64,7 +64,7 @@ def page(session: Session, *, cursor: str | None = None, limit: int = 50) -> Pag
 
 def prune(session: Session, *, before: datetime, keep_max: int, limit: int = 1000) -> int:
     """Delete the oldest: those before a time and those beyond ``keep_max``, at most ``limit``; return how many."""
-    return engine.prune_by_id(
+    return batches.prune_by_id(
         session, reconcile_runs, reconcile_runs.c.at, before=before, keep_max=keep_max, limit=limit
     )
 

@@ -7,14 +7,14 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Source, SourceId
-from controller.store import engine
+from controller.store import batches, dialects
 from controller.store.tables import sources
 
 
 def load(session: Session, source_ids: Collection[SourceId]) -> dict[SourceId, Source]:
     """Load sources by id. Unknown ids are absent from the answer."""
     found: dict[SourceId, Source] = {}
-    for part in engine.parts(source_ids):
+    for part in batches.parts(source_ids):
         for row in session.execute(select(sources).where(sources.c.id.in_(part))):
             found[SourceId(row.id)] = _source_from(row)
     return found
@@ -38,7 +38,7 @@ def save(session: Session, changed: Iterable[Source]) -> None:
         }
         for source in changed
     ]
-    engine.upsert(session, sources, values)
+    dialects.upsert(session, sources, values)
 
 
 def _source_from(row: Row[Any]) -> Source:

@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import StreamId
-from controller.store import engine
+from controller.store import batches, dialects
 from controller.store.tables import stream_stats
 
 SAMPLE_SECONDS = 30
@@ -34,13 +34,13 @@ def note(session: Session, figures: Mapping[StreamId, tuple[tuple[str, float], .
         for stream_id, pairs in figures.items()
         for written in (_NEWEST, slot)
     ]
-    engine.upsert(session, stream_stats, values, newer="at")
+    dialects.upsert(session, stream_stats, values, newer="at")
 
 
 def newest(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, Sample]:
     """Return the newest figures of each stream that has any."""
     found: dict[StreamId, Sample] = {}
-    for part in engine.parts(stream_ids):
+    for part in batches.parts(stream_ids):
         query = select(stream_stats).where(stream_stats.c.slot == _NEWEST, stream_stats.c.stream_id.in_(part))
         for row in session.execute(query):
             found[StreamId(row.stream_id)] = _sample_from(row)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from controller.domain.model import Change, Desired, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.errors import StaleWriteError
-from controller.store import cursors, drift, engine, outbox, rows
+from controller.store import batches, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page
 from controller.store.tables import outbox as commands
 from controller.store.tables import placements, streams, transitions
@@ -31,7 +31,7 @@ def load_runs(session: Session, stream_ids: Collection[StreamId]) -> dict[Stream
 def load_latest(session: Session, keys: Collection[Key]) -> dict[Key, Run]:
     """Load the newest run of each key, whatever its state."""
     runs: list[Run] = []
-    for part in engine.parts(keys):
+    for part in batches.parts(keys):
         runs += _load(session, _LATEST, {"values": part})
     return {run.stream.key: run for run in runs}
 
@@ -67,13 +67,13 @@ def read(
     session: Session, session_stream_ids: Collection[StreamId], keys: Collection[Key] | None
 ) -> tuple[Desired, datetime]:
     """Read what is desired, and the database's time of the reading."""
-    return desired(session, session_stream_ids, keys), engine.db_now(session)
+    return desired(session, session_stream_ids, keys), dialects.db_now(session)
 
 
 def versions(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, int]:
     """Return the version each of these streams is at."""
     found: dict[StreamId, int] = {}
-    for part in engine.parts(stream_ids):
+    for part in batches.parts(stream_ids):
         query = select(streams.c.id, streams.c.version).where(streams.c.id.in_(part))
         found.update((StreamId(row.id), row.version) for row in session.execute(query))
     return found
@@ -109,7 +109,7 @@ def page(
     if key is not None:
         query = query.where(streams.c.key == key)
     for name, value in labels.items():
-        query = query.where(engine.has_item(session, streams.c.labels, name, value))
+        query = query.where(dialects.has_item(session, streams.c.labels, name, value))
     if cursor is not None:
         at, last_id = cursors.decode(cursor)
         query = query.where(tuple_(streams.c.created_at, streams.c.id) < (at, str(last_id)))
@@ -136,7 +136,7 @@ def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
     """
     _update_streams(session, [change.run.stream for change in changes if not change.is_new])
     _insert(session, insert(streams), [_raised(change.run.stream) for change in changes if change.is_new])
-    engine.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
+    dialects.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
     _insert(session, insert(transitions), [rows.transition_values(t) for change in changes for t in change.transitions])
     _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
 
@@ -151,7 +151,7 @@ def prune(session: Session, *, closed_before: datetime, forgotten_before: dateti
     is_old = and_(streams.c.closed_at < closed_before, or_(is_superseded, streams.c.closed_at < forgotten_before))
     oldest = select(streams.c.id).where(is_old).order_by(streams.c.closed_at).limit(limit)
     doomed = session.execute(oldest).scalars().all()
-    for part in engine.parts(doomed):
+    for part in batches.parts(doomed):
         session.execute(delete(streams).where(streams.c.id.in_(part)))
     return len(doomed)
 
@@ -223,7 +223,7 @@ def _load_where(
 ) -> list[Run]:
     query = select(streams).where(column.in_(bindparam("values", expanding=True)), *conditions)
     runs: list[Run] = []
-    for part in engine.parts(values):
+    for part in batches.parts(values):
         runs += _load(session, query, {"values": part})
     return runs
 
@@ -231,7 +231,7 @@ def _load_where(
 def _load(session: Session, query: Select[Any], parameters: Mapping[str, Any] = MappingProxyType({})) -> list[Run]:
     found = [rows.stream_from(row) for row in session.execute(query, parameters)]
     by_stream = defaultdict(list)
-    for part in engine.parts(stream.id for stream in found):
+    for part in batches.parts(stream.id for stream in found):
         for row in session.execute(_PLACED_OF, {"values": part}):
             by_stream[row.stream_id].append(rows.placement_from(row))
     return [Run(stream, tuple(by_stream[stream.id])) for stream in found]

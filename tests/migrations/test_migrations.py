@@ -8,12 +8,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from controller.errors import DatabaseError, StartupError
-from controller.store import engine, migrate, tables
+from controller.store import dialects, migrate, tables
 
 
 def inspected(url: str) -> dict[str, Any]:
     """Everything about the schema that alembic's comparison leaves out."""
-    built = engine.build_engine(engine.parse_url(url), is_writer=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
     with built.connect() as connection:
         found = inspect(connection)
         names = sorted(set(found.get_table_names()) - {"alembic_version"})
@@ -42,13 +42,13 @@ def _where(index: dict[str, Any]) -> object:
 
 
 def create_from_metadata(url: str) -> None:
-    built = engine.build_engine(engine.parse_url(url), is_writer=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
     tables.metadata.create_all(built)
     built.dispose()
 
 
 def drop_all(url: str) -> None:
-    built = engine.build_engine(engine.parse_url(url), is_writer=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
     with built.begin() as connection:
         tables.metadata.drop_all(connection)
         connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
@@ -72,7 +72,7 @@ def test_empty_to_head_equals_the_metadata(url: str) -> None:
 
 def test_a_difference_is_found(url: str) -> None:
     migrate.upgrade(url)
-    built = engine.build_engine(engine.parse_url(url), is_writer=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
     with built.begin() as connection:
         connection.execute(text("ALTER TABLE quarantine ADD COLUMN stray TEXT"))
     built.dispose()
@@ -97,7 +97,7 @@ def test_upgrading_twice_changes_nothing(url: str) -> None:
 
 
 def test_a_failed_step_leaves_nothing(url: str) -> None:
-    built = engine.build_engine(engine.parse_url(url), is_writer=True)
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
     with built.begin() as connection:
         # In the way of a table in the middle of the first step.
         connection.execute(text("CREATE TABLE streams (id TEXT)"))
@@ -123,7 +123,7 @@ class TestCheckIsCurrent:
 
     def test_a_newer_database_is_refused(self, url: str) -> None:
         migrate.upgrade(url)
-        built = engine.build_engine(engine.parse_url(url), is_writer=True)
+        built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
         with built.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         built.dispose()

@@ -11,14 +11,14 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from controller.errors import DatabaseError, DatabaseUnavailableError, StartupError
-from controller.store import engine, tables
+from controller.store import dialects, engine, tables
 from controller.store.engine import Database
 
 COUNTER = tables.counters
 
 
 def put(session: Session, value: int) -> None:
-    engine.upsert(session, COUNTER, [{"name": "n", "value": value}])
+    dialects.upsert(session, COUNTER, [{"name": "n", "value": value}])
 
 
 def get(session: Session) -> int | None:
@@ -93,12 +93,12 @@ async def test_failpoints_stand_around_the_commit(url: str) -> None:
 async def test_a_process_killed_around_the_commit(url: str, point: str, kept: int | None) -> None:
     program = f"""
 import asyncio, os, signal
-from controller.store import engine, tables
+from controller.store import dialects, engine, tables
 def die(name):
     if name == {point!r}:
         os.kill(os.getpid(), signal.SIGKILL)
 def put(session):
-    engine.upsert(session, tables.counters, [{{"name": "n", "value": 7}}])
+    dialects.upsert(session, tables.counters, [{{"name": "n", "value": 7}}])
 asyncio.run(engine.Database({url!r}, failpoint=die).write(put))
 """
     ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, env={**os.environ})
@@ -126,7 +126,7 @@ async def test_a_database_in_memory(executor: engine.Executor) -> None:
 
 
 async def test_the_clock_is_the_database_s(database: Database) -> None:
-    now = await database.read(engine.db_now)
+    now = await database.read(dialects.db_now)
     assert now.tzinfo is UTC
     assert abs(now - datetime.now(UTC)) < timedelta(seconds=5)
 
@@ -138,6 +138,17 @@ async def test_a_broken_rule_of_the_schema_is_a_database_error(database: Databas
     with pytest.raises(DatabaseError, match="ck_tokens_role") as refused:
         await database.write(break_rule)
     assert not isinstance(refused.value, DatabaseUnavailableError)
+
+
+async def test_an_error_does_not_quote_the_row(database: Database) -> None:
+    def break_rule(session: Session, row: dict[str, object]) -> None:
+        session.execute(insert(tables.tokens).values(id="t", name="n", digest="s3cret", created_at=NOW, **row))
+
+    # A rule of the schema, a missing value, and a value that no column can take.
+    for row in ({"role": "king"}, {"role": None}, {"role": object()}):
+        with pytest.raises(DatabaseError) as refused:
+            await database.write(break_rule, row)
+        assert "s3cret" not in str(refused.value)
 
 
 async def test_foreign_keys_are_enforced(database: Database) -> None:
@@ -168,7 +179,7 @@ async def test_times_keep_their_microseconds_and_their_zone(database: Database) 
 class TestBusy:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(dialects, "LOCK_WAIT_SECONDS", 0.05)
         monkeypatch.setattr(engine, "BACKOFF_SECONDS", 0.001)
 
     async def test_a_writer_that_never_gets_its_turn_is_told(self, url: str) -> None:
@@ -268,13 +279,13 @@ async def test_a_closed_database_refuses(url: str) -> None:
 @pytest.mark.parametrize("url_text", ["mysql://x/y", "nonsense", "sqlite+aiosqlite:///x"])
 def test_other_urls_are_refused(url_text: str) -> None:
     with pytest.raises(StartupError):
-        engine.parse_url(url_text)
+        dialects.parse_url(url_text)
 
 
 class TestUpsert:
     async def test_newer_wins(self, database: Database) -> None:
         def write(session: Session, value: int) -> None:
-            engine.upsert(session, COUNTER, [{"name": "n", "value": value}], newer="value")
+            dialects.upsert(session, COUNTER, [{"name": "n", "value": value}], newer="value")
 
         for value in (5, 3, 9, 9):
             await database.write(write, value)
@@ -283,7 +294,7 @@ class TestUpsert:
     async def test_keep_leaves_a_column_alone(self, database: Database) -> None:
         def write(session: Session, url: str, boot_id: str) -> None:
             row = {"id": "p", "url": url, "boot_id": boot_id, "freshness": "fresh", "view": {}, "saved_at": NOW}
-            engine.upsert(session, tables.proxies, [row | {"observed_at": None}], keep=("url",))
+            dialects.upsert(session, tables.proxies, [row | {"observed_at": None}], keep=("url",))
 
         def read(session: Session) -> tuple[str, str]:
             row = session.execute(select(tables.proxies)).one()
@@ -294,5 +305,5 @@ class TestUpsert:
         assert await database.read(read) == ("first", "b")
 
     async def test_no_rows_are_no_statement(self, database: Database) -> None:
-        await database.write(lambda session: engine.upsert(session, COUNTER, []))
+        await database.write(lambda session: dialects.upsert(session, COUNTER, []))
         assert await database.read(get) is None

@@ -14,8 +14,8 @@ from controller.errors import InvalidError
 from controller.store import (
     controls,
     counters,
+    dialects,
     drift,
-    engine,
     floors,
     proxies,
     quarantine,
@@ -183,7 +183,7 @@ class TestCycles:
 
 
 async def test_retention_keeps_every_table_within_its_limits(database: Database) -> None:
-    now = await database.read(engine.db_now)
+    now = await database.read(dialects.db_now)
     old = now - timedelta(days=40)
     closed = stream(State.CLOSED, created_at=old, ended_at=old, closed_at=old)
     stranger = Action(
