@@ -13,11 +13,15 @@ from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Section
 
 LOCK_PACKETS: Final = 4
 """So many sync bytes in a row, 188 apart, are taken for packets: 1 false lock in some 20 million on random bytes."""
+PADDING_BYTES_MAX: Final = 256
+"""Bytes that may stand between all packets, always as many: error correction (204 in all), time stamps (192), junk."""
 UNIT_PACKETS_MAX: Final = 8
 """So many packets of a picture are read before it is judged by what has been seen."""
 SPLICE_PIDS_MAX: Final = 64
 _LOCK_BYTES: Final = PACKET_BYTES * (LOCK_PACKETS - 1) + 1
 _LOCK: Final = bytes((SYNC,)) * LOCK_PACKETS
+_PADDED_LOCK_BYTES: Final = (PACKET_BYTES + PADDING_BYTES_MAX) * LOCK_PACKETS + 1
+_PADDED_LOCK: Final = bytes((SYNC,)) * (LOCK_PACKETS + 1)
 _PID_MASK: Final = bytes(value & 0x1F for value in range(256))
 _START_MASK: Final = bytes(value & 0x5F for value in range(256))  # PID and payload_unit_start_indicator
 _HAS_FIELD: Final = bytes(value >> 5 & 1 for value in range(256))
@@ -29,21 +33,22 @@ NULL_PACKET: Final = bytes((SYNC, 0x1F, 0xFF, 0x10)) + b"\xff" * 184
 class Aligner:
     """Cuts any bytes into whole packets; what is not packets is skipped and counted."""
 
-    __slots__ = ("_locked", "_rest", "_skipping", "junk_bytes", "resyncs")
+    __slots__ = ("_rest", "_skipping", "_stride", "junk_bytes", "resyncs")
 
     def __init__(self) -> None:
         self._rest = b""
-        self._locked = False
+        self._stride = 0
+        """Bytes from one packet to the next; 0 while there is nothing to go by."""
         self._skipping = False
         self.junk_bytes = 0
         self.resyncs = 0
 
     def push(self, chunk: bytes) -> bytes:
-        """Return the whole packets that are complete now; at most 564 bytes stay behind."""
+        """Return the whole packets that are complete now; at most 1,776 bytes stay behind."""
         buffer = self._rest + chunk if self._rest else chunk
         count = len(buffer) // PACKET_BYTES
         whole = count * PACKET_BYTES
-        if self._locked and buffer[:whole:PACKET_BYTES].count(SYNC) == count:
+        if self._stride == PACKET_BYTES and buffer[:whole:PACKET_BYTES].count(SYNC) == count:
             self._rest = buffer[whole:]
             return buffer[:whole]
         return self._push_damaged(buffer)
@@ -52,40 +57,67 @@ class Aligner:
         """Forget the bytes that wait for their rest: what comes next is another connection's."""
         self.junk_bytes += len(self._rest)
         self._rest = b""
-        self._locked = self._skipping = False
+        self._stride = 0
+        self._skipping = False
 
     def _push_damaged(self, buffer: bytes) -> bytes:
-        packets = []
+        packets: list[bytes] = []
         while True:
-            if not self._locked:
+            if not self._stride:
                 buffer = self._search(buffer)
-            if not self._locked:
+            if not self._stride:
                 break
-            syncs = buffer[: len(buffer) // PACKET_BYTES * PACKET_BYTES : PACKET_BYTES]
+            syncs = buffer[: len(buffer) // self._stride * self._stride : self._stride]
             good = len(syncs) - len(syncs.lstrip(_LOCK))
-            packets.append(buffer[: good * PACKET_BYTES])
-            buffer = buffer[good * PACKET_BYTES :]
+            packets += self._cut(buffer, good)
+            buffer = buffer[good * self._stride :]
             if good == len(syncs):
                 break
-            self._locked = False
+            self._stride = 0
         self._rest = buffer
         return b"".join(packets)
+
+    def _cut(self, buffer: bytes, count: int) -> list[bytes]:
+        """Return ``count`` packets from the start of the buffer, without what stands between them."""
+        if self._stride == PACKET_BYTES:
+            return [buffer[: count * PACKET_BYTES]]
+        self.junk_bytes += count * (self._stride - PACKET_BYTES)
+        self.resyncs += count
+        starts = range(0, count * self._stride, self._stride)
+        return [buffer[start : start + PACKET_BYTES] for start in starts]
 
     def _search(self, buffer: bytes) -> bytes:
         """Skip to the next place that looks like packets; return what is left from there."""
         at = buffer.find(SYNC)
         while 0 <= at <= len(buffer) - _LOCK_BYTES:
             if buffer[at : at + _LOCK_BYTES : PACKET_BYTES] == _LOCK:
-                self._locked = True
+                self._stride = PACKET_BYTES
+                break
+            if at > len(buffer) - _PADDED_LOCK_BYTES:
+                break  # too little yet to tell whether these are packets with something between them
+            self._stride = _padded_stride(buffer, at)
+            if self._stride:
                 break
             at = buffer.find(SYNC, at + 1)
         skipped = len(buffer) if at < 0 else at
         self.junk_bytes += skipped
         self._skipping = self._skipping or skipped > 0
-        if self._locked and self._skipping:
+        if self._stride and self._skipping:
             self.resyncs += 1
             self._skipping = False
         return buffer[skipped:]
+
+
+def _padded_stride(buffer: bytes, at: int) -> int:
+    """Return the distance at which sync bytes recur from ``at``, with padding between packets; 0 for none."""
+    first = at + PACKET_BYTES + 1
+    following = buffer.find(SYNC, first, first + PADDING_BYTES_MAX)
+    while following >= 0:
+        stride = following - at
+        if buffer[at : at + stride * LOCK_PACKETS + 1 : stride] == _PADDED_LOCK:
+            return stride
+        following = buffer.find(SYNC, following + 1, first + PADDING_BYTES_MAX)
+    return 0
 
 
 @dataclass(frozen=True, slots=True)

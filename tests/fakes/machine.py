@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import psutil
 from tests.fakes.broker import free_port
 
 PENSTOCK = Path(sys.executable).parent / "penstock"
-START_SECONDS = 30
+START_SECONDS = 60
 PREFIX = "penstock/v1"
 
 
@@ -84,7 +84,7 @@ class Machine:
 
     async def control(self, method: str, path: str, **kwargs: Any) -> Any:
         """Speak to the proxy behind the controller's back."""
-        token = (self.data / "control-token").read_text().strip()
+        token = (self.data / "control.token").read_text().strip()
         url = f"http://127.0.0.1:{self.media_port}/control/v1{path}"
         async with self.http.request(method, url, headers={"Authorization": f"Bearer {token}"}, **kwargs) as response:
             return await response.json(content_type=None)
@@ -105,8 +105,11 @@ class Machine:
     def processes(self) -> dict[str, psutil.Process]:
         """Return the processes of this machine by what ``ps`` shows."""
         assert self._process is not None
-        children = psutil.Process(self._process.pid).children()
-        return {" ".join(child.cmdline()).strip(): child for child in children}
+        named: dict[str, psutil.Process] = {}
+        for child in psutil.Process(self._process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # a zombie is one, too
+                named[" ".join(child.cmdline()).strip()] = child
+        return named
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         process = self.processes()[name]

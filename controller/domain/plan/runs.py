@@ -358,8 +358,10 @@ class RunPlanner:
         match session.state:
             case SessionState.FLOWING:
                 status, reason, message = ConditionStatus.TRUE, "Flowing", ""
+            case SessionState.IDLE if session.detail:
+                status, reason, message = ConditionStatus.FALSE, "StartFailed", session.detail
             case SessionState.IDLE:
-                status, reason, message = ConditionStatus.UNKNOWN, "Idle", session.detail
+                status, reason, message = ConditionStatus.UNKNOWN, "Idle", "nobody watches"
             case _:
                 status, reason, message = ConditionStatus.FALSE, session.state.value.capitalize(), session.detail
         self.draft.set_condition(ConditionType.FLOWING, status, reason, message)

@@ -50,7 +50,7 @@ def test_junk_never_yields_misaligned_output(
     assert len(packets) % 188 == 0
     assert packets[::188] == b"\x47" * (len(packets) // 188)
     waiting = len(stream) - len(packets) - aligner.junk_bytes
-    assert 0 <= waiting < mpegts.LOCK_PACKETS * 188
+    assert 0 <= waiting < mpegts.LOCK_PACKETS * (188 + mpegts.PADDING_BYTES_MAX) + 1
 
 
 def test_junk_is_skipped_and_counted() -> None:
@@ -60,8 +60,19 @@ def test_junk_is_skipped_and_counted() -> None:
     assert (aligner.junk_bytes, aligner.resyncs) == (61, 2)
 
 
+@pytest.mark.parametrize("padding", [4, 16, 57, 256], ids=lambda padding: f"{padding} bytes")
+@pytest.mark.parametrize("size", [1, 100, 5000], ids=lambda size: f"chunks of {size}")
+def test_packets_with_something_between_all_of_them_come_out_whole(padding: int, size: int) -> None:
+    good = ts.tables() * 20
+    padded = b"".join(good[at : at + 188] + b"\0" * padding for at in range(0, len(good), 188))
+    packets, aligner = align(padded + b"\0" * 2000, [size])
+    assert packets == good
+    assert aligner.resyncs >= 40
+    assert aligner.junk_bytes > 40 * padding
+
+
 def test_a_sync_byte_in_junk_is_no_packet() -> None:
-    good = ts.tables() * 2
+    good = ts.tables() * 6
     packets, aligner = align(b"\x47" + b"\0" * 200 + good, [100])
     assert packets == good
     assert aligner.resyncs == 1
