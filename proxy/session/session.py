@@ -11,25 +11,18 @@ a late teardown can touch nothing of a successor under the same key.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from proxy import contract
-from proxy.contract import (
-    FinishedReason,
-    Output,
-    SessionSpec,
-    SessionView,
-    Upstream,
-    UpstreamState,
-    digest,
-)
+from proxy.contract import FinishedReason, Output, SessionSpec, SessionView, UpstreamState, digest
 from proxy.core.feed import Feed
-from proxy.errors import SessionOverError, StartFailedError, ViewerLimitError
-from proxy.upstream.items import Reader
-from proxy.upstream.pull import Ending, Pull, PullLimits, RoundFailed
+from proxy.errors import SessionOverError, ViewerLimitError
+from proxy.session.gate import Gate
+from proxy.session.ports import SessionPorts
+from proxy.session.viewers import Viewer
+from proxy.upstream.pull import Ending, Pull, RoundFailed
 from proxy.upstream.vitals import Vitals
 
 PLAY_OUT_STEP_SECONDS: Final = 0.1
@@ -37,64 +30,6 @@ START_ROUNDS_MAX: Final = 5
 """A session that is to end with its upstream, and is not on demand, finishes when it could not be started so often."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """All in seconds."""
-
-    linger_seconds: float = 10.0
-    """The upstream is closed so long after the last viewer left."""
-    start_timeout_seconds: float = 10.0
-    """A viewer is answered within so long, with media or with the reason why not."""
-    start_hold_seconds: float = 2.0
-    """After a failed start, viewers get the same answer for so long without another attempt."""
-    stall_seconds: float = 5.0
-    """An open upstream that is silent for so long counts as stalled."""
-    keepalive_seconds: float = 2.0
-    """Viewers get null packets when no media has come for so long."""
-    give_up_seconds: float = 60.0
-    """An on-demand session that failed for so long sends its viewers away and becomes idle."""
-    finish_seconds: float = 30.0
-    """Viewers of a finished session may fetch the rest for so long."""
-
-
-@dataclass(slots=True, eq=False)
-class Viewer:
-    """One client of a session. ``since`` is loop time; ``position`` is the next byte of the feed it gets."""
-
-    viewer_id: str
-    protocol: Output
-    address: str
-    user_agent: str
-    since: float
-    bytes_sent: int = 0
-    position: int = 0
-    moves: int = 0
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it has to go: the session stopped, or an operator sent it away."""
-
-
-@dataclass(slots=True)
-class ViewerGauge:
-    """How many viewers this proxy has and may have, over all sessions."""
-
-    limit: int
-    count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPorts:
-    """What a session needs from outside, the same for all sessions."""
-
-    new_feed: Callable[[int], Feed]
-    """Makes the feed that is the n-th of its session, counted from 0."""
-    open_upstream: Callable[[Upstream], Reader]
-    gauge: ViewerGauge
-    limits: SessionLimits
-    pull_limits: PullLimits
-    now: Callable[[], float]
-    """Loop time in seconds."""
 
 
 class Session:
@@ -124,12 +59,13 @@ class Session:
         self._on_change = on_change
         self._began = ports.now()
         self._wish = asyncio.Event()  # the upstream is to be open
-        self._decided = asyncio.Event()  # a waiting viewer can be answered: media, a failure, or the end
         self._over = asyncio.Event()
         self._stopped = False
-        self._failure: StartFailedError | None = None
-        self._failure_until = 0.0
-        self._round_failed: RoundFailed | None = None  # the newest, while nothing has come since
+        self._gate = Gate(
+            timeout_seconds=ports.limits.start_timeout_seconds,
+            hold_seconds=ports.limits.start_hold_seconds,
+            now=ports.now,
+        )
         self._scope: asyncio.Timeout | None = None
         self._switching = False
         self._pull: Pull | None = None
@@ -212,21 +148,7 @@ class Session:
     def viewer_views(self) -> list[contract.Viewer]:
         now = self._ports.now()
         head = self.feed.head if self.feed is not None else 0
-        return [
-            contract.Viewer(
-                viewer_id=viewer.viewer_id,
-                stream_id=self.stream_id,
-                key=self.key,
-                protocol=viewer.protocol,
-                address=viewer.address,
-                user_agent=viewer.user_agent,
-                since_seconds=now - viewer.since,
-                bytes_sent=viewer.bytes_sent,
-                lag_bytes=max(0, head - viewer.position) if viewer.protocol is Output.TS else 0,
-                moves=viewer.moves,
-            )
-            for viewer in self.viewers.values()
-        ]
+        return [viewer.view(self.stream_id, self.key, head=head, now=now) for viewer in self.viewers.values()]
 
     # Viewers
 
@@ -254,15 +176,9 @@ class Session:
         """Return when a viewer could be given a picture; raise StartFailedError or SessionOverError when it cannot."""
         if not self.over and not self._is_held():
             self._want()
-        try:
-            async with asyncio.timeout(self._ports.limits.start_timeout_seconds):
-                await self._decided.wait()
-        except TimeoutError:
-            raise self._start_failure() from None
+        await self._gate.passed()
         if self.over:
             raise SessionOverError(self.key)
-        if self._failure is not None:
-            raise self._failure
 
     # The registry's decisions
 
@@ -279,7 +195,8 @@ class Session:
         before, self.spec = self.spec, spec
         self.generation = generation
         self.spec_digest = digest(spec)
-        self._failure = None
+        if self._is_held():
+            self._gate.close()  # what was known was of the former spec
         for viewer in self.viewers.values():
             if viewer.protocol not in spec.outputs:
                 viewer.over.set()
@@ -313,10 +230,10 @@ class Session:
         failing = self.vitals.failing_seconds(now, limits.stall_seconds)
         if self.viewers and feed.joinable and self.vitals.is_silent(now, limits.keepalive_seconds):
             feed.keepalive(now)
-        if failing is not None and failing > limits.start_timeout_seconds and self._failure is None:
-            self._decided.clear()  # whoever comes now waits for fresh media, or for the reason why there is none
+        if failing is not None and failing > limits.start_timeout_seconds and self._gate.is_open:
+            self._gate.doubt()
         if failing is not None and failing > limits.give_up_seconds and self.spec.on_demand:
-            self._fail_start(self._start_failure())
+            self._refuse()
             self._close_pull_at(now)
             self._send_viewers_away()
         if self.state is not self._state_told:
@@ -387,23 +304,20 @@ class Session:
 
     def _is_held(self) -> bool:
         """Whether viewers are to be answered with the failure that is known already."""
-        if self._failure is None:
-            return False
-        return not self.spec.on_demand or self._ports.now() < self._failure_until
+        return self._gate.refuses(for_good=not self.spec.on_demand)
 
     def _want(self) -> None:
         if not self._wish.is_set():
             self._wish.set()
             self.vitals.wanted_since = self._ports.now()
-            self._failure = self._round_failed = None
-            self._decided.clear()
+            self._gate.close()
             self._open_feed()
         self._close_pull_at(None)
 
     def _unwant(self) -> None:
         """Let the upstream linger if it has delivered; else there is nothing to linger for."""
-        has_started = self._decided.is_set() and self._failure is None
-        self._close_pull_at(self._ports.now() + (self._ports.limits.linger_seconds if has_started else 0.0))
+        linger_seconds = self._ports.limits.linger_seconds if self._gate.is_open else 0.0
+        self._close_pull_at(self._ports.now() + linger_seconds)
 
     def _switch(self) -> None:
         """Close the pull at once, and begin another on the same feed with the new upstreams."""
@@ -419,43 +333,32 @@ class Session:
         self._wish.clear()
         self.vitals.rest()
         self._close_feed()
-        if self._failure is None:
-            self._decided.clear()
+        if not self._is_held():
+            self._gate.close()
             self.vitals.detail = ""
         self._tell()
 
     # What the pull reports
 
     def _on_media(self) -> None:
-        has_news = self._failure is not None or not self._decided.is_set()
-        if has_news and self.feed is not None and self.feed.joinable:
-            self._failure = self._round_failed = None
-            self._decided.set()
+        if not self._gate.is_open and self.feed is not None and self.feed.joinable:
+            self._gate.open()
 
     def _on_round_failed(self, failed: RoundFailed) -> bool:
         """Answer the waiting viewers when waiting is useless; return whether to give up."""
-        self._round_failed = failed
+        self._gate.note(failed)
         has_delivered = failed.delivered or (self.feed is not None and self.feed.joinable)
         if has_delivered:
             return False  # viewers are kept alive, and the controller sees failing_seconds
         if failed.lasting:
-            self._fail_start(self._start_failure())
+            self._refuse()
         if self.spec.on_demand:
             return failed.lasting
         return self.spec.on_eof == "end" and failed.rounds >= START_ROUNDS_MAX
 
-    def _fail_start(self, failure: StartFailedError) -> None:
-        self._failure = failure
-        self._failure_until = self._ports.now() + self._ports.limits.start_hold_seconds
-        self._decided.set()
-        log.info("session.start_failed", stream=self.stream_id, key=self.key, reason=failure.reason)
-
-    def _start_failure(self) -> StartFailedError:
-        """What to tell a viewer who has waited in vain."""
-        if self._round_failed is not None:
-            return StartFailedError(504 if self._round_failed.late else 502, self._round_failed.detail)
-        seconds = self._ports.limits.start_timeout_seconds
-        return StartFailedError(504, f"upstream showed no picture within {seconds:g} s")
+    def _refuse(self) -> None:
+        reason = self._gate.refuse()
+        log.info("session.start_failed", stream=self.stream_id, key=self.key, reason=reason)
 
     # The end, and bookkeeping
 
@@ -475,7 +378,7 @@ class Session:
 
     def _declare_over(self) -> None:
         self._over.set()
-        self._decided.set()
+        self._gate.end()
 
     def _send_viewers_away(self) -> None:
         for viewer in self.viewers.values():
