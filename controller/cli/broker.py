@@ -1,8 +1,8 @@
 """The embedded MQTT broker of ``penstock serve``: amqtt, MQTT 3.1.1, in memory, for first steps on one machine.
 
 It must not be mistaken for a real broker. What amqtt 0.12.1 lacks, measured: MQTT 5; sessions, queues and retained
-messages that survive its own restart; redelivery of what a connected client was sent and did not acknowledge. So with it
-"no event is lost" is replaced by "births and new announcements make it right again".
+messages that survive its own restart; redelivery of what a connected client was sent and did not acknowledge. So with
+it "no event is lost" is replaced by "births and new announcements make it right again".
 """
 
 import asyncio

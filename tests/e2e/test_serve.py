@@ -11,9 +11,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from controller.cli import files
 
 pytestmark = pytest.mark.slow
 
@@ -75,10 +78,16 @@ class Served:
         return "Penstock is running" in self.log.read_text()
 
     def plays(self) -> bool:
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.media}/ts/demo", timeout=15) as viewer:
-                return viewer.read(188)[0] == 0x47
+        url = f"http://127.0.0.1:{self.media}/ts/demo"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=15) as viewer:
+            return viewer.read(188)[0] == 0x47
         return False
+
+    def replaced(self, name: str, before: int) -> bool:
+        return self.children().get(name, before) != before
+
+    def is_live(self) -> bool:
+        return self.states().get("demo") == "LIVE"
 
     def states(self) -> dict[str, str]:
         with contextlib.suppress(OSError):
@@ -119,7 +128,7 @@ def serving(folder: Path, *more: str) -> Iterator[Served]:
 
 def test_the_demo_plays_and_everything_stops_within_five_seconds(tmp_path):
     with serving(tmp_path, "--demo") as served:
-        until(lambda: served.states().get("demo") == "LIVE", START_SECONDS, "the demo is LIVE")
+        until(served.is_live, START_SECONDS, "the demo is LIVE")
         children = served.children()
         assert set(children) == {"broker", "controller", "proxy", "demo"}
         assert title(served.process.pid) == "penstock serve"
@@ -144,12 +153,12 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
 
 def test_whatever_dies_comes_back_and_the_demo_plays_again(tmp_path):
     with serving(tmp_path, "--demo") as served:
-        until(lambda: served.states().get("demo") == "LIVE", START_SECONDS, "the demo is LIVE")
+        until(served.is_live, START_SECONDS, "the demo is LIVE")
         for victim in ("controller", "proxy", "broker", "demo"):
             before = served.children()[victim]
             os.kill(before, signal.SIGKILL)
-            until(lambda: served.children().get(victim, before) != before, 15, f"another {victim}")
-            until(lambda: served.states().get("demo") == "LIVE", START_SECONDS, f"LIVE after {victim} died")
+            until(partial(served.replaced, victim, before), 15, f"another {victim}")
+            until(served.is_live, START_SECONDS, f"LIVE after {victim} died")
             until(served.plays, START_SECONDS, f"it plays after {victim} died")
         assert served.log.read_text().count("process.died") == 4
 
@@ -170,7 +179,8 @@ def test_a_taken_port_is_one_line_and_exit_code_2(tmp_path):
 
 
 def test_a_data_folder_is_served_once(tmp_path):
-    with serving(tmp_path):
+    files.make_data_dir(tmp_path / "data")
+    with files.locked(tmp_path / "data"):
         done = subprocess.run(
             command(tmp_path, *free_ports(3)), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
@@ -181,12 +191,12 @@ def test_a_data_folder_is_served_once(tmp_path):
 
 def test_a_second_start_finds_its_history(tmp_path):
     with serving(tmp_path, "--demo") as served:
-        until(lambda: served.states().get("demo") == "LIVE", START_SECONDS, "the demo is LIVE")
+        until(served.is_live, START_SECONDS, "the demo is LIVE")
         first = served.ask("/streams/demo")["id"]
         served.process.send_signal(signal.SIGINT)
         assert served.process.wait(timeout=STOP_SECONDS) == 0
     with serving(tmp_path, "--demo") as served:
-        until(lambda: served.states().get("demo") == "LIVE", START_SECONDS, "the demo is LIVE")
+        until(served.is_live, START_SECONDS, "the demo is LIVE")
         assert served.ask("/streams/demo")["id"] != first
         old = served.ask(f"/streams/{first}")
         assert old["state"] == "CLOSED"

@@ -64,17 +64,32 @@ def test_the_environment_is_read_in_settings_only(path):
     assert not [called for called, _ in calls(path) if called in ("os.getenv", "getenv", "os.putenv")]
 
 
+def choices(node: ast.AST | None, assigned: dict[str, list[ast.expr]]) -> list[object]:
+    """Return every constant that an expression may be: itself, either branch, what the name was given."""
+    match node:
+        case ast.Constant(value=value):
+            return [value]
+        case ast.IfExp(body=body, orelse=orelse):
+            return [*choices(body, assigned), *choices(orelse, assigned)]
+        case ast.Name(id=word) if word in assigned:
+            return [choice for value in assigned[word] for choice in choices(value, {})]
+        case _:
+            return [None]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_an_event_of_the_log_is_a_constant(path):
-    logged = [
-        node for called, node in calls(path) if called.rpartition(".")[0] in ("log", "self.log", "self._log")
-        and called.rpartition(".")[2] in LOG_METHODS
-    ]  # fmt: skip
-    for node in logged:
-        event = node.args[0] if node.args else None
-        assert isinstance(event, ast.Constant), f"line {node.lineno}: the event is not a constant"
-        assert isinstance(event.value, str)
-        assert EVENT.fullmatch(event.value), f"line {node.lineno}: {event.value!r} is not noun.verb_past"
+    assigned: dict[str, list[ast.expr]] = {}
+    for node in nodes(path):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            assigned.setdefault(node.targets[0].id, []).append(node.value)
+    for called, node in calls(path):
+        owner, _, method = called.rpartition(".")
+        if owner not in ("log", "self.log", "self._log") or method not in LOG_METHODS:
+            continue
+        for event in choices(node.args[0] if node.args else None, assigned):
+            assert isinstance(event, str), f"line {node.lineno}: the event is not a constant"
+            assert EVENT.fullmatch(event), f"line {node.lineno}: {event!r} is not noun.verb_past"
 
 
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=name)

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 HOUSES = ("controller", "proxy", "migrations")
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
+LONGER = {"controller/domain/model.py": "the nouns: declarations only, read as a list"}
+"""Files that were asked what they are, and answered."""
 
 TOP = {
     # The houses and what belongs to them.
@@ -68,7 +70,7 @@ def test_a_module_says_what_it_is_for(path):
 def test_files_and_functions_stay_readable(path):
     text = path.read_text()
     lines = len(text.splitlines())
-    assert lines <= FILE_LINES_MAX, "ask what it is, and split it"
+    assert lines <= FILE_LINES_MAX or name(path) in LONGER, "ask what it is, and split it"
     functions = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
     long = {
         f.name: length for f in functions if (length := (f.end_lineno or f.lineno) - f.lineno + 1) > FUNCTION_LINES_MAX
