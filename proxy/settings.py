@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         None, description="Bearer token of the control API; required unless it listens on loopback alone."
     )
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: JSON unless on a terminal.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The lowest level logged.")
 
     sessions_max: PositiveInt = Field(1000, description="Sessions that this proxy runs at most.")
     viewers_max: PositiveInt = Field(10_000, description="Viewers that this proxy serves at most, over all sessions.")
