@@ -1,4 +1,4 @@
-"""A throw-away Postgres on a free loopback port, and databases in it that are copied from a template.
+"""A throw-away Postgres on a free loopback port, and databases in it.
 
 Postgres refuses to run as root: then it runs as user ``postgres``, in a directory which that user owns.
 """
@@ -35,33 +35,45 @@ class Server:
     def __init__(self, port: int) -> None:
         self._port = port
         self._numbers = count(1)
-        self._templates: dict[Callable[[str], None], str] = {}
+        self._prepared: dict[Callable[[str], None], list[str]] = {}
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
 
     @contextmanager
     def database(self, prepare: Callable[[str], None] | None = None) -> Iterator[str]:
-        """Yield the URL of a database of its own, empty or as ``prepare`` made it (once, then it is copied)."""
-        template = self._template(prepare) if prepare else "template0"
-        name = f"test_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        try:
-            yield self.url(name)
-        finally:
-            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        """Yield the URL of a database that nobody else uses: new and empty, or as ``prepare`` made it.
 
-    def _template(self, prepare: Callable[[str], None]) -> str:
-        if prepare not in self._templates:
-            name = f"template_{next(self._numbers)}"
-            self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
-            prepare(self.url(name))
-            self._templates[prepare] = name
-        return self._templates[prepare]
+        A prepared one is emptied and used again, which takes a fifth of the time of a new one. Whoever changes its
+        tables, not only its rows, asks for a new one.
+        """
+        idle = self._prepared.setdefault(prepare, []) if prepare else []
+        if idle:
+            name = idle.pop()
+            self._execute(_EMPTY, name)
+        else:
+            name = f"test_{next(self._numbers)}"
+            self._execute(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
+            if prepare:
+                prepare(self.url(name))
+        yield self.url(name)
+        idle.append(name)
 
-    def _execute(self, statement: str) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+    def _execute(self, statement: str, database: str = "postgres") -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+
+_EMPTY = """
+DO $$ BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(format('%I', tablename), ', ') || ' RESTART IDENTITY CASCADE'
+        FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    );
+END $$
+"""
 
 
 @contextmanager
@@ -103,6 +115,9 @@ def _serve(binaries: Path, folder: Path, port: int) -> list[str | Path]:
         "unix_socket_directories": "",
         "port": str(port),
         "fsync": os.environ.get("PENSTOCK_TEST_POSTGRES_FSYNC", "off"),
+        "full_page_writes": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
         "shared_buffers": "64MB",
         "max_connections": "100",
     }
