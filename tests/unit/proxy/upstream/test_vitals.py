@@ -40,7 +40,7 @@ def test_the_bitrate_is_a_mean_over_the_newest_samples():
     vitals = Vitals()
     assert vitals.bitrate_bps == 0
     for second in range(2 * BITRATE_SAMPLES):
-        vitals.bytes_in = 1000 * second if second > BITRATE_SAMPLES else 0
+        vitals.bytes_in = 1000 * second if second >= BITRATE_SAMPLES else 0
         vitals.sample(float(second))
     assert vitals.bitrate_bps == 8000
     vitals.rest()
