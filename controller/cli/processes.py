@@ -49,12 +49,11 @@ def proxy(supervisor_pid: int | None) -> None:
     """
     process.begin("proxy", supervisor_pid)
     from proxy import settings
-    from proxy.errors import SettingsRefusedError
 
     try:
         chosen = settings.load()
-    except SettingsRefusedError as error:
-        raise StartupError(error.reason) from error
+    except settings.SettingsRefusedError as error:
+        raise StartupError(str(error)) from error
     from proxy import app
 
     sys.exit(app.main(chosen))
