@@ -116,7 +116,7 @@ function Banners() {
         </p>
       ) : (
         <>
-          {differences && (
+          {differences && route.value.page !== "desired" && (
             <p class="banner tone-bad">
               <strong>What runs is not what should run:</strong> {differences}. <a href="#/desired?different=1">See the differences</a>
             </p>
