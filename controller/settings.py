@@ -17,8 +17,6 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretS
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from typing_extensions import override
 
-from controller.errors import StartupError
-
 PREFIX = "PENSTOCK_"
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 CONSEQUENTIAL = frozenset({"default_factory_not_called"})
@@ -113,6 +111,10 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_to_none)]
 OptionalText = Annotated[str | None, BeforeValidator(_to_none)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_to_none)]
 OptionalSeconds = Annotated[PositiveFloat | None, BeforeValidator(_to_none)]
+
+
+class SettingsRefusedError(ValueError):
+    """The settings do not allow a start; the text has one line a fault, and no values of secrets."""
 
 
 Loaded = TypeVar("Loaded", bound="DatabaseSettings")
@@ -255,7 +257,7 @@ class Settings(DatabaseSettings):
 
 
 def load(overrides: Mapping[str, object] | None = None) -> Settings:
-    """Read the environment; ``overrides`` (options of the command line) win. Raises StartupError, one line a fault."""
+    """Read the environment; ``overrides`` (options of the command line) win. Raises SettingsRefusedError."""
     return _load(Settings, overrides or {})
 
 
@@ -270,7 +272,7 @@ def _load(kind: type[Loaded], overrides: Mapping[str, object]) -> Loaded:
         return kind(**given)
     except ValidationError as error:
         faults = dict(_explain(fault) for fault in reversed(error.errors()) if fault["type"] not in CONSEQUENTIAL)
-        raise StartupError("\n".join(f"{name}: {text}" for name, text in faults.items())) from None
+        raise SettingsRefusedError("\n".join(f"{name}: {text}" for name, text in faults.items())) from None
 
 
 def _explain(fault: Any) -> tuple[str, str]:

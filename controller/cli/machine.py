@@ -74,7 +74,8 @@ def run(machine: Machine) -> None:
     with files.locked(machine.data_dir):
         control_token = files.control_token(machine.data_dir)
         told = tell_controller(machine, control_token)
-        chosen = settings.load({name.lower(): value for name, value in told.items()})  # refuse what a child would
+        with process.refusing_to_start():  # rather here and once than in a child
+            chosen = settings.load({name.lower(): value for name, value in told.items()})
         telemetry.configure(chosen.log_format, chosen.log_level)
         for option, address in machine.listeners:
             refuse_taken(option, address)

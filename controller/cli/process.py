@@ -8,8 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from controller.errors import StartupError
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +22,15 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 FOLLOW_SECONDS = 1.0
 GOODBYE_SECONDS = 5.0
 """Without its supervisor a process may take this long to end by itself."""
+
+
+@contextmanager
+def refusing_to_start() -> Iterator[None]:
+    """Turn settings that do not allow a start, of either house, into the error that the command line tells."""
+    try:
+        yield
+    except ValueError as error:
+        raise StartupError(str(error)) from error
 
 
 def begin(name: str, supervisor_pid: int | None = None) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from controller.cli import files, process
-from controller.errors import StartupError
 
 supervised = click.option(
     "supervisor_pid", "--supervisor-pid", type=int, hidden=True, envvar=process.SUPERVISOR_VARIABLE
@@ -33,7 +32,8 @@ def controller(supervisor_pid: int | None, proxies: tuple[str, ...], **options: 
     process.begin("controller", supervisor_pid)
     from controller import settings
 
-    chosen = settings.load({**options, "proxies": proxies or None})
+    with process.refusing_to_start():
+        chosen = settings.load({**options, "proxies": proxies or None})
     files.make_data_dir(chosen.data_dir)
     from controller import app  # after the settings: a mistake in them is told at once
 
@@ -50,10 +50,8 @@ def proxy(supervisor_pid: int | None) -> None:
     process.begin("proxy", supervisor_pid)
     from proxy import settings
 
-    try:
+    with process.refusing_to_start():
         chosen = settings.load()
-    except settings.SettingsRefusedError as error:
-        raise StartupError(str(error)) from error
     from proxy import app
 
     sys.exit(app.main(chosen))
@@ -132,7 +130,8 @@ def current(**options: str | None) -> None:
 def _database_url(options: dict[str, str | None]) -> str:
     from controller import settings
 
-    chosen = settings.load_database(options)
+    with process.refusing_to_start():
+        chosen = settings.load_database(options)
     files.make_data_dir(chosen.data_dir)
     return chosen.database_url
 

@@ -3,8 +3,7 @@
 import pytest
 
 from controller import settings
-from controller.errors import StartupError
-from controller.settings import Address, parse_address
+from controller.settings import Address, SettingsRefusedError, parse_address
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +20,9 @@ def load(**overrides):
 
 
 def refusal(**overrides) -> str:
-    with pytest.raises(StartupError) as caught:
+    with pytest.raises(SettingsRefusedError) as caught:
         load(**overrides)
-    return caught.value.detail
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +162,7 @@ def test_the_database_is_in_the_data_folder_unless_said(tmp_path):
 
 def test_a_migration_needs_no_token(tmp_path):
     assert settings.load_database({"data_dir": str(tmp_path)}).database_url.endswith("/penstock.db")
-    with pytest.raises(StartupError, match="PENSTOCK_DATABASE_URL"):
+    with pytest.raises(SettingsRefusedError, match="PENSTOCK_DATABASE_URL"):
         settings.load_database({"database_url": "oracle://x"})
 
 
