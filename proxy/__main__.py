@@ -6,6 +6,7 @@ from typing import NoReturn
 import setproctitle
 
 from proxy import app, settings
+from proxy.errors import SettingsRefusedError
 
 
 def main() -> NoReturn:
@@ -13,7 +14,7 @@ def main() -> NoReturn:
     setproctitle.setproctitle("penstock proxy")
     try:
         chosen = settings.load()
-    except settings.SettingsRefusedError as error:
+    except SettingsRefusedError as error:
         for line in error.reason.splitlines():
             print(f"penstock proxy: {line}", file=sys.stderr)  # noqa: T201 - said to whoever started it, not logged
         sys.exit(app.EXIT_REFUSED)

@@ -24,6 +24,8 @@ from proxy.upstream.vitals import Vitals
 
 JUNK_BYTES_MAX: Final = 256 * 1024
 """So many bytes of a new connection without one aligned packet are not MPEG-TS."""
+JUNK_BYTES_MIN: Final = 2048
+"""With fewer, a slow upstream may only not have sent enough yet to be recognised: that is silence."""
 HEAD_BYTES: Final = 64
 
 log = structlog.get_logger(__name__)
@@ -183,7 +185,8 @@ class Pull:
                         if junk > JUNK_BYTES_MAX:
                             break
         except TimeoutError:
-            raise UpstreamSilentError(patience) from None
+            if self._first_media_at is not None or junk < JUNK_BYTES_MIN:
+                raise UpstreamSilentError(patience) from None
         if self._first_media_at is None:
             raise UpstreamContentError(f"upstream sends {name_of(head)}, not MPEG-TS") if junk else UpstreamEmptyError
 

@@ -14,7 +14,7 @@ SLICE_SECONDS = 0.1
 
 @dataclass
 class FakeUpstreams:
-    """``kind:name`` does: flow, silent, missing (404), busy (503), html, late (404 twice, then flow),
+    """``kind:name`` does: flow, silent, missing (404), busy (503), html, trickle (junk, slowly), late (404 twice, then flow),
     brief (1 s, then a clean end), drop (1 s, then lost), stall (1 s, then silence), broken (a fault of the reader itself)."""
 
     opened: Counter[str] = field(default_factory=Counter)
@@ -46,6 +46,10 @@ class FakeUpstreams:
                 raise RuntimeError("a bug")
             case "html":
                 yield b"<html>sorry</html>"
+            case "trickle":
+                while True:
+                    yield b"junk" * 256
+                    await asyncio.sleep(SLICE_SECONDS)
             case "silent":
                 await asyncio.Event().wait()
             case _:

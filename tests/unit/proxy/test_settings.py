@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy import settings
-from proxy.settings import SettingsRefusedError
+from proxy.errors import SettingsRefusedError
 
 
 @pytest.fixture(autouse=True)

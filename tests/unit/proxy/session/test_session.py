@@ -120,6 +120,7 @@ async def test_a_stop_before_the_task_has_run_leaves_nothing(world: World):
         ("missing:a", 502, 1, "404"),
         ("html:a", 502, 1, "HTML"),
         ("busy:a", 502, 10, "503"),
+        ("trickle:a", 502, 10, "not MPEG-TS"),
         ("silent:a", 504, 10, "no media"),
     ],
 )
