@@ -273,7 +273,7 @@ async def _build(link: Link, will: Message, inbox: Inbox) -> aiomqtt.Client:
         return aiomqtt.Client(**common, protocol=aiomqtt.ProtocolVersion.V311, clean_session=False, will=last_words)
     properties = _properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = SESSION_EXPIRY_SECONDS
-    properties.ReceiveMaximum = link.receive_max
+    properties.ReceiveMaximum = min(link.receive_max, INBOX_MAX)
     properties.MaximumPacketSize = PACKET_BYTES_MAX
     delay = _properties(PacketTypes.WILLMESSAGE)
     delay.WillDelayInterval = WILL_DELAY_SECONDS
