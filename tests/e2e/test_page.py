@@ -1,0 +1,285 @@
+"""The page in a real browser, on a whole machine: what it shows, plays, stops, and says when something is wrong."""
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+
+from tests.fakes import machine as machines
+from tests.fakes import transport_packets
+from tests.fakes.machine import Machine, until
+
+CHROMIUM = Path("/usr/bin/chromium")
+MISSING = "needs a browser: apt-get install --no-install-recommends chromium"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
+PENSTOCK = Path(sys.executable).parent / "penstock"
+SECONDS = 20_000
+"""Of Playwright, which counts in milliseconds."""
+PAGES = {"streams": "#/", "stream": "#/streams/demo", "compare": "#/desired", "proxies": "#/proxies", "log": "#/log"}
+MPEG2 = 0x02
+CAM = {"upstreams": ["demo:"]}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=MISSING),
+]
+
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) => {
+  console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`);
+});
+"""
+
+
+@dataclass
+class Faults:
+    """What no page may do, however it looks."""
+
+    complaints: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._on_request)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} ({message.location['url']})")
+
+    def _on_request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("blob", "data") and address.hostname != "127.0.0.1":
+            self.strangers.append(request.url)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        await started.close()
+
+
+@asynccontextmanager
+async def running(data: Path, **environment: str) -> AsyncIterator[Machine]:
+    """A machine with the demo source, which announces its stream over MQTT."""
+    data.mkdir(mode=0o700)
+    async with machines.machine(data, environment=environment) as started:
+        source = await asyncio.create_subprocess_exec(
+            str(PENSTOCK),
+            "demo",
+            *("--mqtt-url", f"mqtt://127.0.0.1:{started.mqtt_port}"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await until(lambda: _is(started, "LIVE"), 30)
+            yield started
+        finally:
+            source.terminate()
+            await source.wait()
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Machine]:
+    async with running(tmp_path / "data", PENSTOCK_ORPHAN_GRACE_SECONDS="60", PENSTOCK_RESYNC_SECONDS="1") as started:
+        yield started
+
+
+@asynccontextmanager
+async def opened(browser: Browser, station: Machine, where: str = "#/", **options: Any) -> AsyncIterator[Page]:
+    """A tab on the page; what must never happen is checked at its end."""
+    context = await browser.new_context(**options)
+    await context.add_init_script(REPORT_VIOLATIONS)
+    page = await context.new_page()
+    page.set_default_timeout(SECONDS)
+    faults = Faults()
+    faults.watch(page)
+    await page.goto(f"http://127.0.0.1:{station.http_port}/{where}")
+    yield page
+    await context.close()
+    assert faults.strangers == []
+    assert faults.complaints == []
+
+
+async def _is(station: Machine, state: str) -> bool:
+    return await station.state("demo") == state
+
+
+async def _has_played(page: Page, seconds: float) -> bool:
+    return bool(await page.evaluate(f"document.querySelector('video').currentTime > {seconds}"))
+
+
+async def _play(page: Page, output: str) -> None:
+    await page.get_by_text(output, exact=True).first.click()
+    await page.get_by_role("button", name="Play here").click()
+    await until(lambda: _has_played(page, 2), 30)
+    await expect(page.get_by_text("H.264, AAC")).to_be_visible()
+    await page.get_by_role("button", name="Stop watching").click()
+
+
+async def test_a_stream_is_shown_played_and_stopped(browser, station):
+    async with opened(browser, station) as page:
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="demo"))
+        await expect(row.get_by_text("LIVE")).to_be_visible()
+        await expect(row.get_by_text("Idle")).to_be_visible()
+        await row.get_by_text("Idle").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("demo")
+        await expect(page.get_by_text("Source demo announced it").first).to_be_attached()
+
+        await _play(page, "HLS")
+        await _play(page, "MPEG-TS")
+
+        await page.get_by_role("button", name="Stop stream").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Why").fill("enough of it")
+        await dialog.get_by_role("button", name="Stop stream").click()
+        await expect(page.locator(".title").get_by_text(re.compile("ENDED|CLOSED"))).to_be_visible()
+        await expect(page.locator(".title").get_by_text("CLOSED")).to_be_visible()
+        await expect(page.locator(".figures")).to_contain_text("an operator stopped it")
+        await expect(page.get_by_role("region", name="Timeline")).to_contain_text("enough of it")
+        await expect(page.get_by_role("button", name="Stop stream")).to_have_count(0)
+
+        await page.keyboard.press("Escape")
+        await page.get_by_text("Show history").click()
+        await expect(page.get_by_role("row").filter(has_text="demo").get_by_text("CLOSED")).to_be_visible()
+        assert "history=1" in page.url
+    assert await station.state("demo") == "CLOSED"
+    assert not (await station.sync_check(live=True))["discrepancies"]["has_issues"]
+
+
+async def test_changes_arrive_by_themselves_and_the_keyboard_is_enough(browser, station):
+    async with opened(browser, station) as page:
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        await station.publish("streams/cam-7/started", {"upstreams": ["demo:"]})
+        await expect(page.get_by_role("link", name="cam-7")).to_be_visible()
+        await expect(page.locator("#announcer")).to_have_text("cam-7 is LIVE")
+        await page.keyboard.press("/")
+        await page.keyboard.type("cam")
+        await expect(page.get_by_role("link", name="demo", exact=True)).to_have_count(0)
+        assert "q=cam" in page.url
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("link", name="cam-7")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("cam-7")
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_label("Filter streams")).to_have_value("cam")
+        await page.keyboard.press("?")
+        await expect(page.get_by_role("dialog")).to_contain_text("Next, previous row")
+        await page.keyboard.press("Escape")
+        await page.get_by_label("Filter streams").fill("")
+        await station.publish("streams/cam-7/ended", {})
+        await expect(page.get_by_role("row").filter(has_text="cam-7").get_by_text("CLOSED")).to_be_visible()
+        await expect(page.get_by_role("link", name="cam-7")).to_have_count(0)
+
+
+async def test_drift_is_told_on_every_page_and_explained(browser, station):
+    async with opened(browser, station) as page:
+        boot = (await station.control("GET", "/sessions"))["boot_id"]
+        body = {"epoch": 1, "generation": 1, "boot_id": boot, "token": 10**6}
+        body["spec"] = {"key": "smuggled", "upstreams": [{"url": "demo:"}], "on_demand": False}
+        assert (await station.control("PUT", "/sessions/unknown-stream", json=body))["outcome"] == "started"
+        banner = page.locator(".banner")
+        await expect(banner).to_contain_text("smuggled runs and nobody asks for it")
+        await banner.get_by_role("link").click()
+        await expect(page.get_by_role("table", name="Placements and sessions")).to_contain_text("Nobody asked")
+        drifts = page.get_by_role("table", name="Open drifts")
+        await expect(drifts).to_contain_text("Runs, and nobody asked for it")
+        await expect(drifts).to_contain_text("Hold")
+        await page.get_by_role("link", name="Log").click()
+        await expect(page.get_by_role("region", name="Held back")).to_contain_text("smuggled")
+
+
+async def test_a_token_is_asked_for_and_kept_for_the_tab(browser, tmp_path):
+    async with running(tmp_path / "data", PENSTOCK_API_TOKEN="open-sesame-0123456789") as station:
+        await _stop_with_token(browser, station)
+
+
+async def _stop_with_token(browser: Browser, station: Machine) -> None:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(f"http://127.0.0.1:{station.http_port}/#/streams/demo")
+    await page.get_by_role("button", name="Stop stream").click()
+    dialog = page.get_by_role("dialog")
+    stop = dialog.get_by_role("button", name="Stop stream")
+    await stop.click()
+    token = dialog.get_by_label("API token")
+    await token.fill("wrong")
+    await stop.click()
+    await expect(dialog.get_by_role("alert")).to_have_text("This token is not valid.")
+    assert await _is(station, "LIVE")
+    await token.fill("open-sesame-0123456789")
+    await stop.click()
+    await expect(page.locator(".title").get_by_text("CLOSED")).to_be_visible()
+    assert await page.evaluate("sessionStorage.getItem('penstock.token')") == "open-sesame-0123456789"
+    assert await page.evaluate("localStorage.length") == 0
+    await context.close()
+
+
+async def test_a_lost_controller_is_told_and_forgotten_when_it_is_back(browser, station):
+    context = await browser.new_context()
+    page = await context.new_page()
+    page.set_default_timeout(SECONDS)
+    await page.goto(f"http://127.0.0.1:{station.http_port}/")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    station.kill("penstock: controller")
+    await expect(page.locator(".banner")).to_contain_text("The controller does not answer")
+    await expect(page.get_by_role("link", name="demo")).to_be_visible()
+    await expect(page.locator(".banner")).to_have_count(0, timeout=60_000)
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await context.close()
+
+
+async def test_a_codec_that_no_browser_plays_is_named(browser, station):
+    head = transport_packets.tables(kind=MPEG2)
+    async with opened(browser, station, PAGES["stream"]) as page:
+        await page.route("**/ts/demo", lambda route: route.fulfill(body=head, content_type="video/mp2t"))
+        await page.get_by_text("MPEG-TS", exact=True).first.click()
+        await page.get_by_role("button", name="Play here").click()
+        await expect(page.get_by_role("alert")).to_contain_text("This browser cannot play MPEG-2 video")
+        await expect(page.get_by_label("MPEG-TS", exact=True).last).to_have_value(station.ts("demo"))
+
+
+async def test_no_page_is_wider_than_a_small_screen(browser, station):
+    for scheme in ("light", "dark"):
+        options = {"viewport": {"width": 360, "height": 740}, "color_scheme": scheme}
+        async with opened(browser, station, **options) as page:
+            for name, where in PAGES.items():
+                await page.goto(f"http://127.0.0.1:{station.http_port}/{where}")
+                await expect(page.get_by_text("Reading …")).to_have_count(0)
+                await expect(page.get_by_role("heading", level=1)).to_have_count(1)
+                assert await page.evaluate("document.documentElement.scrollWidth") == 360, (name, scheme)
+
+
+async def test_a_tab_asks_little(browser, station):
+    async with opened(browser, station) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        await expect(page.get_by_role("link", name="demo")).to_be_visible()
+        asked.clear()
+        for number in range(20):
+            await station.publish("streams/cam-7/started" if number % 2 == 0 else "streams/cam-7/ended", CAM)
+        await asyncio.sleep(8)
+        assert 0 < asked.count("/streams") <= 9
+        assert asked.count("/debug/sync-check") <= 9
+        assert asked.count("/events") == 0
