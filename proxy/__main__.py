@@ -6,7 +6,6 @@ from typing import NoReturn
 import setproctitle
 
 from proxy import app, settings
-from proxy.errors import SettingsRefusedError
 
 
 def main() -> NoReturn:
@@ -14,7 +13,7 @@ def main() -> NoReturn:
     setproctitle.setproctitle("penstock proxy")
     try:
         chosen = settings.load()
-    except SettingsRefusedError as error:
+    except settings.SettingsRefusedError as error:
         for line in error.reason.splitlines():
             print(f"penstock proxy: {line}", file=sys.stderr)  # noqa: T201 - said to whoever started it, not logged
         sys.exit(app.EXIT_REFUSED)

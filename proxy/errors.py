@@ -3,7 +3,6 @@
 ::
 
     ProxyError
-    ├── SettingsRefusedError          the settings do not allow a start (exit code 2)
     ├── AddressTakenError             the listening address is not to be had (exit code 2)
     ├── SpecRefusedError              a session cannot be taken here; nothing was changed
     ├── ViewerError                   a viewer cannot be served
@@ -20,7 +19,8 @@
         └── UpstreamLostError         broke while it flowed
 
 Lasting errors are those that the next attempt will very likely meet again: a viewer is told at once. All others are
-worth waiting for. No text carries credentials: adapters describe what happened, they do not quote URLs.
+worth waiting for. Settings that do not allow a start are ``settings.SettingsRefusedError``. No text carries
+credentials: adapters describe what happened, they do not quote URLs.
 """
 
 from typing import ClassVar
@@ -30,14 +30,6 @@ STATUSES_WORTH_WAITING = frozenset({408, 409, 423, 425, 429})
 
 class ProxyError(Exception):
     """Root of everything that this proxy raises on purpose."""
-
-
-class SettingsRefusedError(ProxyError):
-    """``reason`` has one line a fault, and no value of a secret."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class AddressTakenError(ProxyError):

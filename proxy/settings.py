@@ -23,10 +23,16 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from typing_extensions import override
 
-from proxy.errors import SettingsRefusedError
-
 PREFIX = "PENSTOCK_PROXY_"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+
+
+class SettingsRefusedError(ValueError):
+    """The settings do not allow a start; ``reason`` has one line a fault, and no value of a secret."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

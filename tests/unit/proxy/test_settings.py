@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy import settings
-from proxy.errors import SettingsRefusedError
+from proxy.settings import SettingsRefusedError
 
 
 @pytest.fixture(autouse=True)
