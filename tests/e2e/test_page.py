@@ -31,11 +31,13 @@ ARGUMENTS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 PENSTOCK = Path(sys.executable).parent / "penstock"
-SECONDS = 20_000
-"""Of Playwright, which counts in milliseconds."""
+WAIT_MILLISECONDS = 20_000
+"""Longer than a closed run stays in sight."""
 PAGES = {"streams": "#/", "stream": "#/streams/demo", "compare": "#/desired", "proxies": "#/proxies", "log": "#/log"}
 MPEG2 = 0x02
 CAM = {"upstreams": ["demo:"]}
+
+expect.set_options(timeout=WAIT_MILLISECONDS)
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,7 +114,7 @@ async def opened(browser: Browser, station: Machine, where: str = "#/", **option
     context = await browser.new_context(**options)
     await context.add_init_script(REPORT_VIOLATIONS)
     page = await context.new_page()
-    page.set_default_timeout(SECONDS)
+    page.set_default_timeout(WAIT_MILLISECONDS)
     faults = Faults()
     faults.watch(page)
     await page.goto(f"http://127.0.0.1:{station.http_port}/{where}")
@@ -239,10 +241,10 @@ async def _stop_with_token(browser: Browser, station: Machine) -> None:
 async def test_a_lost_controller_is_told_and_forgotten_when_it_is_back(browser, station):
     context = await browser.new_context()
     page = await context.new_page()
-    page.set_default_timeout(SECONDS)
+    page.set_default_timeout(WAIT_MILLISECONDS)
     await page.goto(f"http://127.0.0.1:{station.http_port}/")
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    station.kill("penstock: controller")
+    station.kill("penstock controller")
     await expect(page.locator(".banner")).to_contain_text("The controller does not answer")
     await expect(page.get_by_role("link", name="demo")).to_be_visible()
     await expect(page.locator(".banner")).to_have_count(0, timeout=60_000)
