@@ -1,4 +1,4 @@
-"""Keeps the processes of one machine running: starts them in order, starts them again when they die, stops them all.
+"""Keeps the processes of one machine running: starts them by stages, again when they die, and stops them all.
 
 It knows processes, not streams. It never restarts what says that it cannot start (exit code 2 before it was ready):
 that is for people to repair. Children have a process group of their own, so that Ctrl-C reaches the supervisor alone
@@ -136,48 +136,51 @@ async def keep(
     announce: Callable[[], None],
 ) -> None:
     """Run all children until ``stop``. A stage starts when those before it are ready; then ``announce`` is called."""
-    keepers: list[Keeper] = []
+    started: list[list[Keeper]] = []
     try:
         async with asyncio.TaskGroup() as tasks:
-            starting = tasks.create_task(_start(stages, environment, keepers, tasks), name="start")
+            starting = tasks.create_task(_start(stages, environment, started, tasks), name="start")
             starting.add_done_callback(lambda done: None if done.cancelled() or done.exception() else announce())
             await stop.wait()
             starting.cancel()
-            await stop_all(keepers)
+            await stop_all(started)
     except ExceptionGroup as group:
         refusals = group.subgroup(ChildRefusedError)
         if refusals is None:
             raise
         raise refusals.exceptions[0] from None
     finally:
-        await stop_all(keepers)
+        await stop_all(started)
 
 
 async def _start(
     stages: Sequence[Sequence[Child]],
     environment: Mapping[str, str],
-    keepers: list[Keeper],
+    started: list[list[Keeper]],
     tasks: asyncio.TaskGroup,
 ) -> None:
     for stage in stages:
-        started = [Keeper(child, environment) for child in stage]
-        keepers.extend(started)
-        for keeper in started:
+        keepers = [Keeper(child, environment) for child in stage]
+        started.append(keepers)
+        for keeper in keepers:
             tasks.create_task(keeper.run(), name=keeper.child.name)
         async with asyncio.TaskGroup() as watches:
-            for keeper in started:
+            for keeper in keepers:
                 watches.create_task(keeper.watch(), name=f"watch {keeper.child.name}")
 
 
-async def stop_all(keepers: Sequence[Keeper]) -> None:
-    """Stop the last started first, each when the one before it has ended; kill what is left at the deadline."""
+async def stop_all(stages: Sequence[Sequence[Keeper]]) -> None:
+    """Stop the last stage first, each when the one after it has ended; kill what is left at the deadline."""
     try:
         async with asyncio.timeout(STOP_SECONDS):
-            for keeper in reversed(keepers):
-                await keeper.stop()
+            for stage in reversed(stages):
+                async with asyncio.TaskGroup() as stops:
+                    for keeper in stage:
+                        stops.create_task(keeper.stop(), name=f"stop {keeper.child.name}")
     except TimeoutError:
-        for keeper in keepers:
-            keeper.kill()
+        for stage in stages:
+            for keeper in stage:
+                keeper.kill()
 
 
 def _name_exit(code: int) -> str:
