@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 
 from aiohttp import web
 from yarl import URL
 
 from proxy.upstream import demo
 
-JUNK = bytes(range(256)) * 64
+JUNK = Random(7).randbytes(16 * 1024)  # without a period: sync bytes at equal distances would be padded packets
 
 
 @dataclass
