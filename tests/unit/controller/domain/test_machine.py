@@ -153,21 +153,23 @@ class HookError(Exception):
 
 def test_a_hook_that_raises_is_heard_and_leaves_the_state_as_it_was(monkeypatch):
     subjects = []
-    original = machine.Subject
+    original = machine.Subject.reset
 
-    def remember(*args):
-        subjects.append(original(*args))
-        return subjects[-1]
+    def remember(subject, run, facts):
+        subjects.append(subject)
+        original(subject, run, facts)
 
     def fail(placement):
         raise HookError
 
-    monkeypatch.setattr(machine, "Subject", remember)
+    monkeypatch.setattr(machine.Subject, "reset", remember)
     monkeypatch.setattr(machine, "PlacementStopping", fail)
-    monkeypatch.setattr(machine.StreamMachine, "_subject", property(lambda self: self.model))
     run = in_state(State.LIVE)
     with pytest.raises(HookError):
         machine.advance(run, Event.END, Facts())
     assert run.stream.state is State.LIVE
     assert run.placements[0].state is PlacementState.OBSERVED
     assert subjects[0].state == State.LIVE.value
+    # And the machine that raised serves nobody else.
+    monkeypatch.undo()
+    assert machine.advance(run, Event.FLOW_LOST, Facts())[0] is State.STALLED
