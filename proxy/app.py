@@ -38,6 +38,7 @@ SESSIONS_GOODBYE_SECONDS: Final = 2.0
 HANDLERS_GOODBYE_SECONDS: Final = 1.5
 BACKLOG: Final = 1024
 EXIT_REFUSED: Final = 2
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Serve on bound sockets until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     policy = http_policy(settings)
     registry = build_registry(settings, policy)
@@ -83,6 +84,8 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         pumping.cancel()  # 4
         registering.cancel()
     log.info("proxy.stopped")
+    # The loop drops its handlers when it closes; a second signal then must not turn a clean end into a killed one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def bind(address: Address) -> list[socket.socket]:

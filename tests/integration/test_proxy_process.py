@@ -127,6 +127,16 @@ async def test_the_process_is_named_and_ends_while_viewers_watch(upstream: FakeU
         await upstream.rests.wait()
 
 
+async def test_signals_that_repeat_do_not_change_the_exit_code():
+    async with real_proxy() as proxy:
+        while (Path("/proc") / str(proxy.pid) / "fd").is_dir():  # noqa: ASYNC110 - another process gives no event
+            try:
+                os.kill(proxy.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                break
+            await asyncio.sleep(0.001)
+
+
 async def test_a_stop_ends_viewers_and_the_upstream_within_a_second(upstream: FakeUpstream):
     async with real_proxy() as proxy:
         await proxy.ensure(upstream.url("/flow"))
