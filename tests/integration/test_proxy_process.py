@@ -129,7 +129,7 @@ async def test_the_process_is_named_and_ends_while_viewers_watch(upstream: FakeU
 
 async def test_signals_that_repeat_do_not_change_the_exit_code():
     async with real_proxy() as proxy:
-        while (Path("/proc") / str(proxy.pid) / "fd").is_dir():  # noqa: ASYNC110 - another process gives no event
+        while (Path("/proc") / str(proxy.pid) / "fd").is_dir():
             try:
                 os.kill(proxy.pid, signal.SIGTERM)
             except ProcessLookupError:
