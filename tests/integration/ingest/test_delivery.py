@@ -44,7 +44,7 @@ async def is_known(database: Database, key: str) -> bool:
 
 
 async def left_at_the_broker(broker: Mosquitto, protocol: str) -> list[str]:
-    """The topics that the broker still holds for the controller: what was not acknowledged."""
+    """The topics of the events that the broker still holds for the controller: what was not acknowledged."""
     old = protocol == "3.1.1"
     properties = Properties(PacketTypes.CONNECT)
     properties.SessionExpiryInterval = 3600
@@ -63,7 +63,8 @@ async def left_at_the_broker(broker: Mosquitto, protocol: str) -> list[str]:
                 message = await asyncio.wait_for(anext(client.messages), 0.5)
             except TimeoutError:
                 return found
-            if not message.topic.value.endswith("/controller/status"):
+            # With MQTT 3.1.1 the controller's own words come back to it.
+            if not message.topic.value.endswith(("/controller/status", "/state")):
                 found.append(message.topic.value.removeprefix(f"{PREFIX}/"))
 
 
