@@ -2,7 +2,8 @@
 
 Two routes run through it. *Down*: an MQTT message or a REST request changes desired state in the database
 (``ingest`` or ``api`` -> ``store``) and rings a bell. *Round*: ``reconcile`` compares desired state with what the
-proxies really run (``proxy_client``), asks ``domain`` for a plan, writes the intent, does the effect, writes the outcome.
+proxies really run (``proxy_client``), asks ``domain`` for a plan, writes the intent, does the effect, writes the
+outcome.
 
 Rooms, from the bottom: ``domain`` (pure: model, machine, planner); ``store`` (the database) and ``proxy_client`` (the
 one door to the proxies); ``ingest`` (MQTT), ``reconcile`` (the loop), ``api`` (REST), ``web`` (the page), which do not

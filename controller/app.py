@@ -28,7 +28,8 @@ from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
 from controller.domain.events import Incoming
-from controller.domain.model import Key, ProxyId, Run, Stream, StreamId, Viewer
+from controller.domain.model import Key, ProxyId, Run, Stream, StreamId
+from controller.domain.observation import Viewer
 from controller.domain.plan import Policy
 from controller.errors import NotFoundError, StartupError
 from controller.ingest.connection import Link, Tls

@@ -18,19 +18,15 @@ from controller.domain.model import (
     BootId,
     Command,
     CommandKind,
-    Freshness,
     Key,
     Output,
     ProxyId,
-    ProxyView,
     Reply,
     ReplyOutcome,
-    Session,
-    SessionState,
     StreamId,
     StreamSpec,
-    Viewer,
 )
+from controller.domain.observation import Freshness, ProxyView, Session, SessionState, Viewer
 from controller.errors import ProxyUnreachableError
 from proxy import contract
 

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from controller.api.services import Figure, Services, figure
-from controller.domain.model import Observed, State
+from controller.domain.model import State
+from controller.domain.observation import Observed
 from controller.store import outbox, quarantine, streams
 from controller.store.outbox import Backlog
 

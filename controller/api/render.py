@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from controller.api import schemas
 from controller.api.redaction import MASK, redact
 from controller.api.seen import Seen, media_url
-from controller.domain.model import Output, Placement, ProxyView, Run, Session, Stream, StreamSpec, Viewer
+from controller.domain.model import Output, Placement, Run, Stream, StreamSpec
+from controller.domain.observation import ProxyView, Session, Viewer
 from controller.domain.plan import Action
 from controller.store.drift import KnownDrift
 from controller.store.history import Entry

@@ -14,15 +14,14 @@ from controller.domain.admission import Verdict
 from controller.domain.model import (
     ConditionStatus,
     ConditionType,
-    Freshness,
     OnEof,
     Outcome,
     Output,
     PlacementState,
     Reason,
-    SessionState,
     State,
 )
+from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import DriftClass, DriftKind, Verb
 
 Cursor = str | None

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from controller.domain.model import Observed, Output, ProxyId, ProxyView, Run, Session
+from controller.domain.model import Output, ProxyId, Run
+from controller.domain.observation import Observed, ProxyView, Session
 
 
 class Seen:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from controller.api.pulse import Pulse
-from controller.domain.model import Key, Observed, ProxyId, StreamId, Viewer
+from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.observation import Observed, Viewer
 from controller.domain.plan import Plan
 from controller.store.engine import Database
 

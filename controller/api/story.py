@@ -17,11 +17,11 @@ from controller.domain.model import (
     Placement,
     PlacementState,
     Run,
-    SessionState,
     State,
     Stream,
     Transition,
 )
+from controller.domain.observation import SessionState
 from controller.domain.plan import Verb
 from controller.store.cursors import Page
 from controller.store.drift import KnownDrift

@@ -38,7 +38,8 @@ from datetime import datetime, timedelta
 
 from typing_extensions import TypedDict
 
-from controller.domain.model import Key, Observed, Output, PlacementState, ProxyView, Session, SessionState, StreamId
+from controller.domain.model import Key, Output, PlacementState, StreamId
+from controller.domain.observation import Observed, ProxyView, Session, SessionState
 from controller.store.audit import Fence, Reading, Wish
 
 

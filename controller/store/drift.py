@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from controller.domain.model import DriftKey, DriftSeen, Key, ProxyId, StreamId
+from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.observation import DriftKey, DriftSeen
 from controller.domain.plan import Action, Drift, DriftClass, DriftKind, Verb
 from controller.store import batches, cursors, rows
 from controller.store.cursors import Page

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from controller.domain.model import Change, Key, Observed
+from controller.domain.model import Change, Key
+from controller.domain.observation import Observed
 from controller.domain.plan import Plan, Verb
 from controller.store import drift, outbox, proxies, runs, streams
 

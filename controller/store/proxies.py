@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from controller.domain.model import ProxyId, ProxyView
+from controller.domain.model import ProxyId
+from controller.domain.observation import ProxyView
 from controller.store import dialects
 from controller.store.tables import proxies
 

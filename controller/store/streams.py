@@ -28,7 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from controller.domain.model import Change, Desired, Key, PlacementState, Run, SourceId, State, Stream, StreamId
+from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
+from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
 from controller.store import batches, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page

@@ -46,6 +46,7 @@ async def _flowing(station, key: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize(
     ("kind", "statuses", "word"),
     [
@@ -55,7 +56,7 @@ async def _flowing(station, key: str) -> dict[str, str]:
         pytest.param("hang", {504}, "", id="hangs"),
     ],
 )
-async def test_a_start_that_fails_is_a_clear_answer_and_a_condition(station, upstream, bystander, kind, statuses, word):
+async def test_a_start_that_fails_is_a_clear_answer_and_a_condition(station, upstream, kind, statuses, word):
     url = f"http://127.0.0.1:{free_port()}/x.ts" if kind == "refuses" else upstream.url("bad", kind)
     await station.publish("streams/bad/started", {"upstreams": [url]})
     await until(lambda: _is(station, "bad", "LIVE"))

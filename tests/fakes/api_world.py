@@ -21,20 +21,15 @@ from controller.domain.model import (
     BootId,
     Cause,
     Change,
-    Freshness,
     Key,
-    Observed,
     Output,
     ProxyId,
-    ProxyView,
     Run,
-    Session,
-    SessionState,
     StreamId,
     StreamSpec,
     Upstream,
-    Viewer,
 )
+from controller.domain.observation import Freshness, Observed, ProxyView, Session, SessionState, Viewer
 from controller.domain.plan import Plan
 from controller.errors import ProxyUnreachableError
 from controller.store import record, streams, tables

@@ -6,17 +6,13 @@ from typing import Any
 from controller.domain.model import (
     BootId,
     Cause,
-    Freshness,
     Key,
     Output,
     Placement,
     PlacementState,
     ProxyId,
-    ProxyView,
     Reason,
     Run,
-    Session,
-    SessionState,
     SourceId,
     State,
     Stream,
@@ -24,6 +20,7 @@ from controller.domain.model import (
     StreamSpec,
     Upstream,
 )
+from controller.domain.observation import Freshness, ProxyView, Session, SessionState
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CAUSE = Cause("source:enc-1", "a message")

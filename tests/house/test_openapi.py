@@ -11,7 +11,7 @@ from typing import Any
 from controller.api import application
 from controller.api.pulse import Pulse
 from controller.api.services import Health, Services
-from controller.domain.model import Observed
+from controller.domain.observation import Observed
 from controller.store.engine import Database
 
 ROOT = Path(__file__).parents[2]

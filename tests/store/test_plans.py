@@ -4,19 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.domain.model import (
-    Change,
-    CommandKind,
-    Desired,
-    DriftKey,
-    Freshness,
-    Key,
-    Observed,
-    PlacementState,
-    ProxyView,
-    State,
-    StreamId,
-)
+from controller.domain.model import Change, CommandKind, Key, PlacementState, State, StreamId
+from controller.domain.observation import Desired, DriftKey, Freshness, Observed, ProxyView
 from controller.domain.plan import DriftKind, Plan, Policy, plan
 from controller.store import drift, outbox, plans, proxies, runs, streams
 from controller.store.engine import Database

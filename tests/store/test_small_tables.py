@@ -8,7 +8,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from controller.domain.events import MessageRefused
-from controller.domain.model import Change, Floor, Freshness, Key, Run, SessionState, Source, SourceId, State, StreamId
+from controller.domain.model import Change, Floor, Key, Run, Source, SourceId, State, StreamId
+from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import Action, Drift, DriftKind, Verb
 from controller.errors import InvalidError
 from controller.store import (

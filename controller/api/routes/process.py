@@ -11,7 +11,8 @@ from controller.api.problems import documented
 from controller.api.services import Services
 from controller.api.sync_check import Graces
 from controller.api.wire import ServicesHere, answer
-from controller.domain.model import Observed, StreamId
+from controller.domain.model import StreamId
+from controller.domain.observation import Observed
 from controller.errors import DatabaseError
 from controller.store import audit, history
 

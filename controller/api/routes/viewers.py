@@ -12,7 +12,8 @@ from controller.api import render, schemas
 from controller.api.problems import documented
 from controller.api.services import Services
 from controller.api.wire import LIMIT_DEFAULT, CursorHere, KeyHere, Limit, ServicesHere, ViewHere, answer, slice_page
-from controller.domain.model import ProxyId, Viewer
+from controller.domain.model import ProxyId
+from controller.domain.observation import Viewer
 from controller.errors import NotFoundError, ProxyUnreachableError
 
 router = APIRouter(tags=["viewers"], responses=documented(_400="the request cannot be understood"))

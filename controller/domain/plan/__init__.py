@@ -8,7 +8,7 @@ old generation goes only when this very observation shows the new one.
 
 from datetime import datetime
 
-from controller.domain.model import Desired, Observed
+from controller.domain.observation import Desired, Observed
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner

@@ -3,17 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from controller.domain.model import (
-    Command,
-    CommandKind,
-    Desired,
-    Key,
-    ProxyView,
-    Run,
-    Session,
-    SessionState,
-    StreamId,
-)
+from controller.domain.model import Command, CommandKind, Key, Run, StreamId
+from controller.domain.observation import Desired, ProxyView, Session, SessionState
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.vocabulary import Action, Drift, DriftKind, Policy, Verb
 

@@ -4,7 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 
-from controller.domain.model import Key, Observed, ProxyId, ProxyView, Session, Stream, StreamId
+from controller.domain.model import Key, ProxyId, Stream, StreamId
+from controller.domain.observation import Observed, ProxyView, Session
 
 
 class Fleet:

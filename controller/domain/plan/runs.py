@@ -9,18 +9,14 @@ from controller.domain.model import (
     CommandKind,
     ConditionStatus,
     ConditionType,
-    Desired,
-    Freshness,
     Placement,
     PlacementState,
-    ProxyView,
     Reason,
     Run,
-    Session,
-    SessionState,
     State,
     Stream,
 )
+from controller.domain.observation import Desired, Freshness, ProxyView, Session, SessionState
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.vocabulary import Action, Drift, DriftKind, Policy, Verb
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from controller.domain.model import Change, Command, DriftKey
+from controller.domain.model import Change, Command
+from controller.domain.observation import DriftKey
 from controller.domain.retry import Backoff
 
 

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 
 from controller.api.application import ROOMS
 from controller.domain.events import MessageRefused, StatsReported
-from controller.domain.model import ANONYMOUS, Key, Output, Viewer
+from controller.domain.model import ANONYMOUS, Key, Output
+from controller.domain.observation import Viewer
 from controller.domain.plan import Action, Drift, DriftKind, Plan, Verb
 from controller.store import plans
 from controller.store.engine import Database

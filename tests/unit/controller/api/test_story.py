@@ -13,16 +13,13 @@ from controller.domain.model import (
     Condition,
     ConditionStatus,
     ConditionType,
-    Freshness,
-    Observed,
     PlacementState,
-    ProxyView,
     Reason,
     Run,
-    SessionState,
     State,
     Transition,
 )
+from controller.domain.observation import Freshness, Observed, ProxyView, SessionState
 from controller.domain.plan import Drift, DriftClass, DriftKind, Verb
 from controller.store.cursors import Page
 from controller.store.drift import KnownDrift

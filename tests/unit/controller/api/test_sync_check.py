@@ -10,19 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.api.sync_check import Discrepancies, Graces, compare
-from controller.domain.model import (
-    BootId,
-    Freshness,
-    Key,
-    Observed,
-    Output,
-    PlacementState,
-    ProxyId,
-    ProxyView,
-    Session,
-    SessionState,
-    StreamId,
-)
+from controller.domain.model import BootId, Key, Output, PlacementState, ProxyId, StreamId
+from controller.domain.observation import Freshness, Observed, ProxyView, Session, SessionState
 from controller.store.audit import Reading, Wish
 from tests.fakes.domain_values import BOOT, NOW, P1, P2, later, session, view
 

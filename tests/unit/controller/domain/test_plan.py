@@ -10,22 +10,17 @@ from controller.domain.model import (
     CommandKind,
     ConditionStatus,
     ConditionType,
-    Desired,
-    DriftKey,
-    DriftSeen,
-    Freshness,
     Key,
-    Observed,
     OnEof,
     PlacementState,
     ProxyId,
     Reason,
     Run,
-    SessionState,
     State,
     StreamId,
     StreamSpec,
 )
+from controller.domain.observation import Desired, DriftKey, DriftSeen, Freshness, Observed, SessionState
 from controller.domain.plan import DriftClass, DriftKind, Plan, Policy, Verb, plan
 from tests.fakes import domain_values as make
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from controller.api.services import Health
-from controller.domain.model import Freshness, Observed
+from controller.domain.observation import Freshness, Observed
 from controller.store.engine import Database
 from tests.fakes.api_world import World, session_of
 from tests.fakes.asgi import Client

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from controller.domain.events import Order, StreamAnnounced, StreamEndAnnounced
-from controller.domain.model import Cause, Key, PlacementState, SessionState, SourceId, State
+from controller.domain.model import Cause, Key, PlacementState, SourceId, State
+from controller.domain.observation import SessionState
 from controller.store.engine import Database
 from tests.fakes.api_world import SPEC, World
 from tests.fakes.asgi import Client

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.domain.model import Key, Observed, Output, ProxyId, StreamId, Viewer
+from controller.domain.model import Key, Output, ProxyId, StreamId
+from controller.domain.observation import Observed, Viewer
 from tests.fakes.api_world import P1, World
 
 P2 = ProxyId("p2")

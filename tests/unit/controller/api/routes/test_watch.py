@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from controller.domain.lifecycle import Draft
-from controller.domain.model import Output, SessionState
+from controller.domain.model import Output
+from controller.domain.observation import SessionState
 from tests.fakes.api_world import BOOT, P1, World, session_of
 from tests.fakes.asgi import Client
 

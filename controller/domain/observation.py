@@ -1,0 +1,150 @@
+"""Both sides of the comparison: what the proxies were seen to run, and all that the database wishes.
+
+As in ``model``, nothing here decides. How far an observation may be believed is part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from controller.domain.model import BootId, Key, Output, ProxyId, Run, Stream, StreamId
+
+
+NO_BOOT = BootId("")
+"""Of a proxy that has not answered yet."""
+
+
+class Freshness(StrEnum):
+    """How far an observation of a proxy may be believed."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    """Listed before, not within this cycle: unknown is not absent."""
+    LOST = "lost"
+    """Not reachable for longer than ``lost_after``: its streams may be placed elsewhere."""
+    NEVER = "never"
+    """Not reached since this controller started."""
+
+
+class SessionState(StrEnum):
+    """The proxy's word on a session's upstream (``proxy.contract.UpstreamState``)."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    FLOWING = "flowing"
+    STALLED = "stalled"
+    WAITING = "waiting"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a proxy was seen to run."""
+
+    stream_id: StreamId
+    key: Key
+    epoch: int
+    generation: int
+    outputs: tuple[Output, ...]
+    state: SessionState
+    finished_reason: str = ""
+    detail: str = ""
+    wanted: bool = False
+    delivered: bool = False
+    """Whether a media byte came since the upstream was last wanted."""
+    failing_seconds: float | None = None
+    viewers_ts: int = 0
+    viewers_hls: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    bitrate_bps: int = 0
+    last_byte_age_seconds: float | None = None
+    uptime_seconds: float = 0.0
+
+    @property
+    def viewers(self) -> int:
+        return self.viewers_ts + self.viewers_hls
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """One HTTP client of a session, counted from its real connection."""
+
+    viewer_id: str
+    proxy_id: ProxyId
+    stream_id: StreamId
+    key: Key
+    protocol: Output
+    address: str
+    user_agent: str
+    since_seconds: float
+    bytes_sent: int
+    lag_bytes: int
+    moves: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyView:
+    """The last that was seen of one proxy, and how far it may be believed."""
+
+    proxy_id: ProxyId
+    url: str
+    """Where it was found."""
+    freshness: Freshness
+    boot_id: BootId = NO_BOOT
+    sequence: int = 0
+    public_url: str = ""
+    observed_at: datetime | None = None
+    """When it last answered a list."""
+    error: str = ""
+    """Why it is not fresh."""
+    is_draining: bool = False
+    is_synced: bool = False
+    token_highest: int = 0
+    sessions: tuple[Session, ...] = ()
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.freshness is Freshness.FRESH
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSeen:
+    """What earlier cycles remember of a drift that is still open."""
+
+    first_seen: datetime
+    looks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftKey:
+    """What makes two sightings the same drift."""
+
+    kind: str
+    proxy_id: str
+    stream_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All that the database says, as one reading."""
+
+    runs: tuple[Run, ...]
+    """Every run that is not CLOSED or has a placement that is not gone."""
+    closed: Mapping[StreamId, Stream] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the sessions observed: those whose run is CLOSED."""
+    drifts: Mapping[DriftKey, DriftSeen] = field(default_factory=lambda: MappingProxyType({}))
+    pending: frozenset[tuple[StreamId, int]] = frozenset()
+    """(stream, generation) with a command waiting in the outbox."""
+    keys: frozenset[Key] | None = None
+    """When not None, only these keys were read: nothing may be concluded about others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that the proxies say, as one reading."""
+
+    proxies: tuple[ProxyView, ...] = ()
