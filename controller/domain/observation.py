@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from controller.domain.model import BootId, Key, Output, ProxyId, Run, Stream, StreamId
 
-
 NO_BOOT = BootId("")
 """Of a proxy that has not answered yet."""
 
