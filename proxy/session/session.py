@@ -21,7 +21,7 @@ from proxy.core.feed import Feed
 from proxy.errors import SessionOverError, ViewerLimitError
 from proxy.session.gate import Gate
 from proxy.session.ports import SessionPorts
-from proxy.session.viewers import Viewer
+from proxy.session.viewers import Viewer, dismiss, dismiss_up_to_date
 from proxy.upstream.pull import Ending, Pull, RoundFailed
 from proxy.upstream.vitals import Vitals
 
@@ -186,7 +186,7 @@ class Session:
         """End it now: viewers get their end at once, the upstream is closed within one turn of the loop."""
         self._stopped = True
         self._declare_over()
-        self._send_viewers_away()
+        dismiss(self.viewers.values())
         if self.task is not None:
             self.task.cancel()
 
@@ -235,7 +235,7 @@ class Session:
         if failing is not None and failing > limits.give_up_seconds and self.spec.on_demand:
             self._refuse()
             self._close_pull_at(now)
-            self._send_viewers_away()
+            dismiss(self.viewers.values())
         if self.state is not self._state_told:
             self._tell()
 
@@ -293,9 +293,9 @@ class Session:
         """Let the viewers of a finished session read what they have not read yet, within bounds."""
         deadline = self._ports.now() + self._ports.limits.finish_seconds
         while self.viewers and self._ports.now() < deadline:
-            self._send_away_who_has_all()
+            dismiss_up_to_date(self.viewers.values(), self.feed.head if self.feed is not None else 0)
             await asyncio.sleep(PLAY_OUT_STEP_SECONDS)
-        self._send_viewers_away()
+        dismiss(self.viewers.values())
 
     # Wanting the upstream
 
@@ -365,7 +365,7 @@ class Session:
     def _fail(self, error: Exception) -> None:
         log.error("session.failed", stream=self.stream_id, key=self.key, exc_info=error)
         self._finish(FinishedReason.FAILED, f"{type(error).__name__}: {error}")
-        self._send_viewers_away()
+        dismiss(self.viewers.values())
 
     def _finish(self, reason: FinishedReason, detail: str) -> None:
         self.finished_reason = reason
@@ -379,16 +379,6 @@ class Session:
     def _declare_over(self) -> None:
         self._over.set()
         self._gate.end()
-
-    def _send_viewers_away(self) -> None:
-        for viewer in self.viewers.values():
-            viewer.over.set()
-
-    def _send_away_who_has_all(self) -> None:
-        head = self.feed.head if self.feed is not None else 0
-        for viewer in self.viewers.values():
-            if viewer.protocol is Output.TS and viewer.position >= head:
-                viewer.over.set()
 
     def _open_feed(self) -> Feed:
         if self.feed is None:

@@ -1,6 +1,7 @@
 """The viewers of sessions, as plain records. How they are served is not known here."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from proxy import contract
@@ -44,3 +45,16 @@ class ViewerGauge:
 
     limit: int
     count: int = 0
+
+
+def dismiss(watching: Iterable[Viewer]) -> None:
+    """Give everybody the end."""
+    for viewer in watching:
+        viewer.over.set()
+
+
+def dismiss_up_to_date(watching: Iterable[Viewer], head: int) -> None:
+    """Give the end to those of MPEG-TS who have all that there is."""
+    for viewer in watching:
+        if viewer.protocol is Output.TS and viewer.position >= head:
+            viewer.over.set()
