@@ -12,7 +12,8 @@ from datetime import datetime
 
 import structlog
 
-from controller.domain.model import Desired, Key, Observed
+from controller.domain.model import Key
+from controller.domain.observation import Desired, Observed
 from controller.domain.plan import Action, Plan, Policy, Verb, plan
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.reconcile.dispatcher import Dispatcher

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.domain.model import Freshness, Key, Observed, ProxyId, ProxyView, StreamId
+from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.observation import Freshness, Observed, ProxyView
 from controller.errors import ProxyUnreachableError
 from controller.proxy_client import ProxyClient
 
