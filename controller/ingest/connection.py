@@ -322,6 +322,25 @@ def _tls_context(files: Tls) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def _translated(link: Link) -> Iterator[None]:
+    """Turn the library's errors into ours, and let no cancellation get lost in it.
+
+    Python 3.11's ``wait_for``, which it uses, drops a cancellation that comes together with the answer.
+    """
+    task = asyncio.current_task()
+    cancellations = task.cancelling() if task is not None else 0
+    try:
+        with _in_our_words(link):
+            yield
+    except BrokerLostError:
+        if task is not None and task.cancelling() > cancellations:
+            raise asyncio.CancelledError from None
+        raise
+    if task is not None and task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+
+
+@contextlib.contextmanager
+def _in_our_words(link: Link) -> Iterator[None]:
     try:
         yield
     except aiomqtt.MqttError as error:

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, Never
 
 import structlog
 
@@ -122,24 +122,35 @@ class Subscriber:
 
     async def _stay_connected(self) -> BrokerLostError:
         """Connect and work; return why that came to an end."""
-        lost: BrokerLostError | None = None
         try:
-            await self._work()
-        except* BrokerLostError as group:
-            lost = _first(group)
-        assert lost is not None
-        return lost
+            return await self._work()
+        except BrokerLostError as lost:
+            return lost
 
-    async def _work(self) -> None:
+    async def _work(self) -> BrokerLostError:
         will = outgoing.status(is_online=False, boot_id=self._boot_id)
         async with connect(self._link, will=will, farewell_seconds=self._pace.farewell_seconds) as connection:
             self._outbox.begin()
             await connection.subscribe(PATTERN)
             await connection.publish(outgoing.status(is_online=True, boot_id=self._boot_id))
             with self._connected(connection):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._receive(connection), name="mqtt receive")
-                    group.create_task(self._publish(connection), name="mqtt publish")
+                return await self._serve(connection)
+
+    async def _serve(self, connection: Connection) -> BrokerLostError:
+        """Receive and publish until the connection is lost.
+
+        The loss is a result, not a failure: in Python 3.11 a TaskGroup that fails in the moment in which it is
+        cancelled raises only its failures, and the cancellation is gone.
+        """
+        async with asyncio.TaskGroup() as group:
+            halves = [
+                group.create_task(_until_lost(self._receive(connection)), name="mqtt receive"),
+                group.create_task(_until_lost(self._publish(connection)), name="mqtt publish"),
+            ]
+            done, left = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            for half in left:
+                half.cancel()
+        return done.pop().result()
 
     @contextlib.contextmanager
     def _connected(self, connection: Connection) -> Iterator[None]:
@@ -153,7 +164,7 @@ class Subscriber:
 
     # In
 
-    async def _receive(self, connection: Connection) -> None:
+    async def _receive(self, connection: Connection) -> Never:
         while True:
             batch = await connection.receive(self._batch_max, self._pace.batch_seconds)
             self.counts.received += len(batch)
@@ -187,7 +198,7 @@ class Subscriber:
 
     # Out
 
-    async def _publish(self, connection: Connection) -> None:
+    async def _publish(self, connection: Connection) -> Never:
         await self._renew_states()
         while True:
             entry = await self._outbox.take()
@@ -252,6 +263,8 @@ class _RefusalLog:
         self._held_back = 0
 
 
-def _first(group: BaseExceptionGroup[BrokerLostError]) -> BrokerLostError:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+async def _until_lost(half: Coroutine[Any, Any, Never]) -> BrokerLostError:
+    try:
+        await half
+    except BrokerLostError as lost:
+        return lost

@@ -1,0 +1,36 @@
+"""A subscriber that is told to end does end, whatever the broker does at that moment."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from controller.ingest.connection import Link
+from controller.store.engine import Database
+from tests.fakes.broker import Mosquitto
+from tests.fakes.mqtt import until
+from tests.fakes.subscriber_process import CLIENT_ID, build
+
+TURNS = 8
+"""The loss of a connection takes fewer turns of the event loop to be known everywhere."""
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_broker_that_goes_in_the_same_moment_does_not_keep_it(
+    make_broker: Callable[..., Mosquitto], database: Database, protocol
+):
+    broker = make_broker()
+    for turns in range(TURNS):
+        await broker.start()
+        subscriber = build(database, Link("127.0.0.1", broker.port, CLIENT_ID, protocol=protocol))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(subscriber.run())
+            await until(lambda subscriber=subscriber: subscriber.is_connected, "connected")
+            broker.stop(kill=True)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            is_over = task.done()
+            task.cancel()
+        assert is_over, f"cancelled {turns} turns of the loop after the broker went"
