@@ -136,8 +136,8 @@ class Desired:
     closed: Mapping[StreamId, Stream] = field(default_factory=lambda: MappingProxyType({}))
     """Of the sessions observed: those whose run is CLOSED."""
     drifts: Mapping[DriftKey, DriftSeen] = field(default_factory=lambda: MappingProxyType({}))
-    pending: frozenset[tuple[StreamId, int]] = frozenset()
-    """(stream, generation) with a command waiting in the outbox."""
+    pending: frozenset[tuple[StreamId, int, ProxyId]] = frozenset()
+    """(stream, generation, proxy) with a command waiting in the outbox."""
     keys: frozenset[Key] | None = None
     """When not None, only these keys were read: nothing may be concluded about others."""
 

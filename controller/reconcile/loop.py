@@ -138,10 +138,11 @@ class Reconciler:
         """Tell proxies that have just booted once nothing is left to be asked of them."""
         self.full_at = time.monotonic()
         busy = {p.proxy_id for change in planned.changes for p in change.placements}
+        busy |= {proxy_id for _, _, proxy_id in reading.desired.pending}
         for view in reading.observed.proxies:
             if not view.is_fresh or view.is_synced:
                 continue
-            if view.proxy_id in busy or reading.desired.pending:
+            if view.proxy_id in busy:
                 self._queue.ring_all(SYNC_SECONDS)
                 continue
             client = self._observer.client(view.proxy_id)

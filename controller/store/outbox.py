@@ -121,12 +121,13 @@ def drop_overtaken(session: Session, *, now: datetime) -> int:
     return len(doomed)
 
 
-def pending(session: Session, keys: Collection[Key] | None = None) -> frozenset[tuple[StreamId, int]]:
-    """Return (stream, generation) of every command that waits, or of those about these keys."""
-    found: set[tuple[StreamId, int]] = set()
+def pending(session: Session, keys: Collection[Key] | None = None) -> frozenset[tuple[StreamId, int, ProxyId]]:
+    """Return (stream, generation, proxy) of every command that waits, or of those about these keys."""
+    found: set[tuple[StreamId, int, ProxyId]] = set()
     for condition in _about(keys):
-        query = select(outbox.c.stream_id, outbox.c.generation).where(_IS_PENDING, condition).distinct()
-        found.update((StreamId(stream_id), generation) for stream_id, generation in session.execute(query))
+        columns = (outbox.c.stream_id, outbox.c.generation, outbox.c.proxy_id)
+        rows_found = session.execute(select(*columns).where(_IS_PENDING, condition).distinct())
+        found.update((StreamId(row.stream_id), row.generation, ProxyId(row.proxy_id)) for row in rows_found)
     return frozenset(found)
 
 

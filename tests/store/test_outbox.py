@@ -96,8 +96,8 @@ async def test_pending_and_backlog(database: Database) -> None:
     await database.write(outbox.add, [command("a")], now=NOW)
     await database.write(outbox.add, [command("b", generation=4)], now=later(1))
     assert await database.read(outbox.backlog) == Backlog(2, NOW)
-    assert await database.read(outbox.pending) == {("a", 1), ("b", 4)}
-    assert await database.read(outbox.pending, [Key("key-b")]) == {("b", 4)}
+    assert await database.read(outbox.pending) == {("a", 1, P1), ("b", 4, P1)}
+    assert await database.read(outbox.pending, [Key("key-b")]) == {("b", 4, P1)}
     assert await database.read(outbox.pending, []) == frozenset()
     first, _ = await ids(database)
     await database.write(outbox.settle, {first: "stopped"}, now=later(2))
@@ -193,7 +193,7 @@ class TestReplies:
         [pending] = await database.read(outbox.due, NOW, 10)
         late = Unanswered(pending, "timed out", timedelta(seconds=3))
         assert await database.write(replies.record, [], [late], backoff=self.backoff) == frozenset()
-        assert await database.read(outbox.pending) == {(ID, 1)}
+        assert await database.read(outbox.pending) == {(ID, 1, P1)}
         now, found = await database.read(outbox.read_due, 10, P1)
         assert found == ()
         [again] = await database.read(outbox.due, now + timedelta(seconds=4), 10)
@@ -205,7 +205,7 @@ class TestReplies:
         stranger = next(p for p in found if p.command.stream_id == "stranger")
         before = await self.loaded(database)
         await database.write(replies.record, [Answered(stranger, self.reply())], [], backoff=self.backoff)
-        assert await database.read(outbox.pending) == {(ID, 1)}
+        assert await database.read(outbox.pending) == {(ID, 1, P1)}
         assert await self.loaded(database) == before
 
 

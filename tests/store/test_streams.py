@@ -312,7 +312,7 @@ class TestDesired:
             ("s3", 1),
             ("s4", 1),
         ]
-        assert found.pending == {("s3", 1)}
+        assert found.pending == {("s3", 1, P1)}
         assert (found.closed, found.drifts, found.keys) == ({}, {}, None)
 
     async def test_closed_runs_of_sessions_that_were_seen(self, database: Database) -> None:

@@ -93,7 +93,7 @@ class OrphanPlanner:
 
     def _stop(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> None:
         drift = self._drift(view, session, kind, evidence)
-        if (session.stream_id, session.generation) in self._desired.pending:
+        if (session.stream_id, session.generation, view.proxy_id) in self._desired.pending:
             self.actions.append(self._action(Verb.HOLD, view, session, drift, "its stop is on the way"))
             return
         self.stops.append(

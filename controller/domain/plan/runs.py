@@ -275,7 +275,7 @@ class RunPlanner:
 
     def _is_pending(self, placement: Placement) -> bool:
         is_told = self.draft.is_told_to_stop(placement.generation)
-        return is_told or (placement.stream_id, placement.generation) in self._desired.pending
+        return is_told or (placement.stream_id, placement.generation, placement.proxy_id) in self._desired.pending
 
     # The run as a whole
 

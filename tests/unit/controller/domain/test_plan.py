@@ -132,7 +132,7 @@ class TestObserving:
 
     def test_a_start_on_its_way_is_waited_for(self):
         run = make.run(State.STARTING, make.placement(REQUESTED))
-        thought = planned(run, make.view(), at=99, pending=frozenset({(make.ID, 1)}))
+        thought = planned(run, make.view(), at=99, pending=frozenset({(make.ID, 1, make.P1)}))
         assert commands(thought) == []
         assert the_run(thought).stream.condition(ConditionType.PLACED).reason == "Requested"
 
@@ -249,7 +249,7 @@ class TestMakeBeforeBreak:
 
     def test_the_old_session_waits_until_this_observation_shows_the_new_one(self):
         run = self.moving(make.placement(STOPPING), make.placement(REQUESTED, generation=2, **ON_P2))
-        pending = frozenset({(make.ID, 2)})
+        pending = frozenset({(make.ID, 2, make.P2)})
         assert commands(planned(run, make.view(make.session()), IDLE, at=99, pending=pending)) == []
         seen = make.view(make.session(generation=2), **ON_P2)
         assert commands(planned(run, make.view(make.session()), seen)) == [(CommandKind.STOP, make.P1, 1)]
@@ -284,7 +284,7 @@ class TestStopping:
         return make.run(State.ENDED, make.placement(STOPPING, **fields))
 
     def test_a_stop_on_its_way_is_waited_for(self):
-        thought = planned(self.ended(), make.view(make.session()), at=1, pending=frozenset({(make.ID, 1)}))
+        thought = planned(self.ended(), make.view(make.session()), at=1, pending=frozenset({(make.ID, 1, make.P1)}))
         assert commands(thought) == []
 
     def test_a_stop_that_was_never_answered_is_sent_again(self):
@@ -377,7 +377,7 @@ class TestFinished:
         run = make.run(State.LIVE, make.placement(), spec_generation=2)
         thought = planned(run, make.view(over))
         assert commands(thought) == [(CommandKind.ENSURE, make.P1, 2)]
-        again = planned(the_run(thought), make.view(over), pending=frozenset({(make.ID, 2)}))
+        again = planned(the_run(thought), make.view(over), pending=frozenset({(make.ID, 2, make.P1)}))
         assert again.is_empty, "and waits for that"
 
     def test_a_failed_one_needs_no_replacement_to_be_stopped(self):
@@ -481,7 +481,7 @@ class TestOrphans:
 
     def test_a_stop_on_its_way_is_not_sent_twice(self):
         closed = MappingProxyType({make.ID: make.stream(State.CLOSED)})
-        thought = planned(make.view(make.session()), closed=closed, pending=frozenset({(make.ID, 1)}))
+        thought = planned(make.view(make.session()), closed=closed, pending=frozenset({(make.ID, 1, make.P1)}))
         assert thought.stops == ()
         assert thought.actions[0].gate == "its stop is on the way"
 
@@ -573,3 +573,10 @@ class TestUnknownSessions:
     def test_outside_the_keys_that_were_read_nothing_is_concluded(self):
         thought = planned(make.view(self.UNKNOWN), at=99, keys=frozenset({make.KEY}), **self.remembered(9))
         assert thought == Plan()
+
+
+def test_a_command_that_waits_for_one_proxy_holds_nothing_back_at_another():
+    run = make.run(State.ENDED, make.placement(STOPPING, **ON_P2))
+    waiting = frozenset({(make.ID, 1, make.P1)})
+    thought = planned(run, make.view(make.session(), **ON_P2), at=99, pending=waiting)
+    assert commands(thought) == [(CommandKind.STOP, make.P2, 1)]

@@ -220,7 +220,7 @@ class World:
         runs = tuple(r for r in self.runs.values() if r.stream.state is not State.CLOSED or r.placements)
         seen = {s.stream_id for view in observed.proxies for s in view.sessions}
         closed = {i: self.runs[i].stream for i in seen if i in self.runs and self.runs[i] not in runs}
-        pending = frozenset((c.stream_id, c.generation) for c in self.outbox)
+        pending = frozenset((c.stream_id, c.generation, c.proxy_id) for c in self.outbox)
         return Desired(runs, MappingProxyType(closed), MappingProxyType(dict(self.drifts)), pending)
 
     def think(self, seen: Observed | None = None) -> Plan:
@@ -646,7 +646,9 @@ STRANGE_RUNS = st.tuples(*(st.none() | strange_run(stream_id) for stream_id in S
 @given(
     runs=STRANGE_RUNS,
     views=st.lists(STRANGE_VIEWS, max_size=3),
-    pending=st.frozensets(st.tuples(st.sampled_from(STREAM_IDS), st.integers(0, 4)), max_size=3),
+    pending=st.frozensets(
+        st.tuples(st.sampled_from(STREAM_IDS), st.integers(0, 4), st.sampled_from(PROXIES)), max_size=3
+    ),
     stall_timeout=st.none() | st.just(timedelta(seconds=15)),
     keys=st.none() | st.frozensets(st.sampled_from(KEYS)),
 )
