@@ -6,6 +6,7 @@ out here.
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import signal
@@ -27,8 +28,9 @@ from controller.api import application
 from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
+from controller.domain.admission import Verdict
 from controller.domain.events import Incoming
-from controller.domain.model import Key, ProxyId, Run, Stream, StreamId
+from controller.domain.model import Key, ProxyId, Run, SourceId, Stream, StreamId
 from controller.domain.observation import Viewer
 from controller.domain.plan import Policy
 from controller.errors import NotFoundError, StartupError
@@ -68,6 +70,8 @@ def main(settings: Settings) -> None:
         migrate.upgrade(settings.database_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run_until_signalled(settings, listener))
+    # Everything is closed and written. To look for garbage in what is left would take longer than all of the above.
+    gc.freeze()
 
 
 async def _run_until_signalled(settings: Settings, listener: socket.socket) -> None:
@@ -79,7 +83,9 @@ async def _run_until_signalled(settings: Settings, listener: socket.socket) -> N
 
 async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:
     """Run a controller on a listening socket until ``stop`` is set."""
-    database = Database(settings.database_url)
+    database = Database(
+        settings.database_url, readers=settings.database_readers, synchronous=settings.database_synchronous
+    )
     try:
         token = await database.write(counters.raise_token)
         known = await database.read(proxies.load)
@@ -174,6 +180,7 @@ class _Rooms:
             observed=lambda: self.observer.latest,
             observe_now=self.observer.observe,
             wake=self.wake,
+            ask_for_births=self._ask_for_births,
             plan_now=self.reconciler.plan_now,
             run_now=self._run_now,
             list_viewers=self._list_viewers,
@@ -188,6 +195,10 @@ class _Rooms:
             stop_grace=timedelta(seconds=settings.stop_grace_seconds),
             figures=self._figures,
         )
+
+    def _ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
+        for source_id in source_ids:
+            self.outbox.ask_for_birth(source_id)
 
     async def _run_now(self) -> None:
         await self.reconciler.cycle(Look(None))
@@ -212,6 +223,15 @@ class _Rooms:
         yield figure("reconcile_cycles", "Cycles of the control loop.", self.reconciler.cycles, "counter")
         yield figure("workqueue_depth", "Keys that wait for a look.", self.queue.depth)
         yield figure("commands_answered", "Commands that proxies have answered.", self.dispatcher.sent, "counter")
+        counts = self.subscriber.counts
+        yield figure("mqtt_connections", "Connections made to the broker.", counts.connections, "counter")
+        yield figure("mqtt_received", "Messages received.", counts.received, "counter")
+        yield figure("mqtt_quarantined", "Messages that could not be read, and were kept.", counts.refused, "counter")
+        yield figure("mqtt_discarded", "Messages of QoS 0 that came too fast.", counts.discarded, "counter")
+        yield figure("mqtt_batches", "Transactions that recorded events.", counts.batches, "counter")
+        yield figure("mqtt_record_failures", "Transactions that failed.", self.subscriber.recorder.failures, "counter")
+        verdicts = tuple(((("verdict", verdict.value),), float(counts.verdicts[verdict])) for verdict in Verdict)
+        yield Figure("mqtt_events", "Events by what became of them.", verdicts, "counter")
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return every long-lived task of the process but the web server, by name."""
