@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from controller.api.pulse import Pulse
-from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.model import Key, ProxyId, SourceId, StreamId
 from controller.domain.observation import Observed, Viewer
 from controller.domain.plan import Plan
 from controller.store.engine import Database
@@ -66,6 +66,8 @@ class Services:
     """List every proxy after this call began, and return the newest observation."""
     wake: Callable[[Iterable[Key]], None]
     """These keys have changed in the database: reconcile them, send what waits in the outbox, ring the pulse."""
+    ask_for_births: Callable[[Iterable[SourceId]], None]
+    """Ask these sources over MQTT for the full list of their streams."""
     plan_now: Callable[[], Awaitable[Plan]]
     """What a full cycle would do now. Nothing is done."""
     run_now: Callable[[], Awaitable[None]]

@@ -25,6 +25,7 @@ from controller.domain.model import (
     Output,
     ProxyId,
     Run,
+    SourceId,
     StreamId,
     StreamSpec,
     Upstream,
@@ -57,6 +58,7 @@ class World:
         self.observed = Observed((ProxyView(P1, "http://p1:8081", Freshness.FRESH, BOOT, 10, "http://media.example"),))
         self.at_observe: Any = None
         self.woken: list[Key] = []
+        self.asked_for_births: list[SourceId] = []
         self.viewers: dict[ProxyId, list[Viewer]] = {}
         self.health = Health(has_observed=True)
         self.figures: tuple[Figure, ...] = ()
@@ -69,6 +71,7 @@ class World:
             observed=lambda: self.observed,
             observe_now=self._observe_now,
             wake=self._wake,
+            ask_for_births=self.asked_for_births.extend,
             plan_now=self._plan_now,
             run_now=self._run_now,
             list_viewers=self._list_viewers,

@@ -227,6 +227,7 @@ async def tell_why(services: ServicesHere, view: ViewHere, name: StreamName) -> 
 async def admit(services: Services, event: StreamAnnounced | StreamEndAnnounced | StopRequested) -> Verdict:
     """Take one event into the database by the rules that hold for MQTT, and wake whom it concerns."""
     recorded = await services.database.write(record.record_now, [event], new_id=services.new_id)
+    services.ask_for_births(recorded.rebirths)
     services.wake(recorded.keys)
     return recorded.verdicts[0]
 

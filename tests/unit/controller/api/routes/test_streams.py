@@ -66,6 +66,7 @@ async def test_an_announcement_that_does_not_count_is_a_conflict(
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["verdict"] == verdict
     assert answer.json()["detail"]
+    assert world.asked_for_births == ([source] if verdict == "regressed" else [])
 
 
 @pytest.mark.parametrize(
