@@ -200,9 +200,6 @@ class Settings(DatabaseSettings):
     stall_timeout_seconds: OptionalSeconds = Field(
         None, description="A stream that is STALLED for this long ends. Off unless set; a source may announce its own."
     )
-    lease_seconds: PositiveFloat = Field(
-        15, description="Another controller may lead once the leader has not renewed for this long."
-    )
 
     history_days: PositiveInt = Field(30, description="Closed streams and their history are kept this long.")
     history_rows_max: PositiveInt = Field(
