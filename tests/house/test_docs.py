@@ -175,18 +175,18 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 def log_events(house: str) -> Iterator[str]:
     """Yield the first argument of every logging call; a name stands for the texts that are assigned to it."""
     for tree in trees(house):
-        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-        for function in functions:
-            assigned: dict[str, list[str]] = {}
-            for node in ast.walk(function):
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    assigned[node.targets[0].id] = [found for found in strings(node.value) if EVENT.fullmatch(found)]
-            for called, node in calls(function):
-                if called in LOG_METHODS and isinstance(node.func, ast.Attribute) and node.args:
-                    first = node.args[0]
-                    found = assigned.get(first.id, []) if isinstance(first, ast.Name) else list(strings(first))
-                    assert found, f"{ast.unparse(node)}: which event is this?"
-                    yield from found
+        for called, node in calls(tree):
+            if called in LOG_METHODS and isinstance(node.func, ast.Attribute) and node.args:
+                first = node.args[0]
+                found = list(assigned(tree, first.id) if isinstance(first, ast.Name) else strings(first))
+                assert found, f"{ast.unparse(node)}: which event is this?"
+                yield from found
+
+
+def assigned(tree: ast.AST, variable: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == variable:
+            yield from (found for found in strings(node.value) if EVENT.fullmatch(found))
 
 
 def metrics(house: str) -> Iterator[tuple[str, str]]:
