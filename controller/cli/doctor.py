@@ -49,12 +49,6 @@ def look_at_machine(data_dir: Path) -> Iterator[Finding]:
     """Look at what Penstock needs of this machine."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding(sys.version_info >= PYTHON_MINIMUM, f"Python {version}", "Penstock needs Python 3.11 or newer.")
-    yield Finding(
-        shutil.which("ffmpeg") is not None,
-        "ffmpeg, for rtsp:, rtmp:, srt: and file: upstreams",
-        "Install ffmpeg where the proxy runs; all other kinds of upstream work without it.",
-        is_optional=True,
-    )
     if not data_dir.exists():
         yield Finding(True, f"data folder {data_dir}: not there yet; `penstock serve` makes it")
         return

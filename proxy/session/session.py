@@ -333,9 +333,10 @@ class Session:
         self._wish.clear()
         self.vitals.rest()
         self._close_feed()
+        if self._gate.is_open:
+            self.vitals.detail = ""  # else it says why the last start came to nothing
         if not self._is_held():
             self._gate.close()
-            self.vitals.detail = ""
         self._tell()
 
     # What the pull reports

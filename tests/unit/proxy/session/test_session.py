@@ -140,6 +140,7 @@ async def test_a_failed_start_is_answered_in_time_and_leaves_the_session_idle(
     await asyncio.sleep(0.01)
     assert session.view().state is UpstreamState.IDLE
     assert not session.view().wanted
+    assert words in session.view().detail
     assert session.finished_reason is None
     assert world.upstreams.open_now == 0
 
