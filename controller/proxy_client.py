@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import ValidationError
 
 from controller.domain.model import (
@@ -137,9 +138,12 @@ class ProxyClient:
         return tuple(_to_viewer(viewer, listed.proxy_id) for viewer in listed.items)
 
     async def kick(self, viewer_id: str) -> bool:
-        """End one viewer; return whether the proxy had it."""
-        status, _ = await self._exchange("DELETE", f"/viewers/{viewer_id}")
-        return status < 300
+        """End one viewer; return whether the proxy had it. Raises as ``send``."""
+        path = f"/viewers/{viewer_id}"
+        status, answer = await self._exchange("DELETE", path)
+        if status not in (200, 204, 404):
+            raise ProxyUnreachableError(self.url, f"DELETE {path} answered {status}: {_problem(answer)}")
+        return status != 404
 
     async def watch(self) -> AsyncIterator[tuple[BootId, frozenset[StreamId]]]:
         """Yield what changed, as it changes: (boot, streams to look at). Ends or raises when the feed does.
@@ -149,7 +153,9 @@ class ProxyClient:
         """
         url = self.url + contract.PREFIX + "/sessions/watch"
         try:
-            async with self._http.get(url, headers=self._headers) as response:
+            async with asyncio.timeout(self._watch_silence_seconds):
+                response = await self._http.get(url, headers=self._headers)
+            async with response:
                 if response.status != 200:
                     raise ProxyUnreachableError(self.url, f"watch answered {response.status}")
                 while True:
@@ -159,7 +165,7 @@ class ProxyClient:
                         return
                     change = self._read(contract.Change, line)
                     yield BootId(change.boot_id), frozenset(StreamId(i) for i in change.stream_ids)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failed:
+        except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError) as failed:
             raise ProxyUnreachableError(self.url, _explain(failed)) from failed
 
     def _read(self, kind: type[_Wire], body: bytes) -> _Wire:
