@@ -56,7 +56,9 @@ class KeyQueue:
             if known is None or at < known:
                 self._due[key] = at
         if len(self._due) > self._keys_max:
-            self.ring_all()
+            # No bell is lost: the full look comes with the first of them.
+            self._full_at = min(self._full_at, *self._due.values())
+            self._due.clear()
         self._rung.set()
 
     def ring_all(self, after_seconds: float = 0.0) -> None:
