@@ -50,6 +50,7 @@ class Dispatcher:
         self._database = database
         self._observer = observer
         self._token = token
+        self._token_seen = token
         self._ring = ring
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff(first_seconds=0.25, cap_seconds=10.0)
@@ -66,6 +67,15 @@ class Dispatcher:
         """Look for commands now."""
         for bell in self._bells.values():
             bell.set()
+
+    async def rise_above(self, token: int) -> None:
+        """Take a higher token than one that a proxy has seen: the database, once restored, may have forgotten it.
+
+        Raises:
+            DatabaseError: the token is as it was.
+        """
+        if self._token < token:
+            self._token = max(self._token, await self._database.write(counters.raise_token, above=token))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -105,6 +115,7 @@ class Dispatcher:
         unanswered = [result for result in results if isinstance(result, Unanswered)]
         self._ring(await self._database.write(replies.record, answered, unanswered, backoff=self._backoff))
         self.sent += len(answered)
+        await self.rise_above(self._token_seen)
         return bool(answered)
 
     async def _send(self, client: ProxyClient, pending: Pending, gate: asyncio.Semaphore) -> Answered | Unanswered:
@@ -123,7 +134,7 @@ class Dispatcher:
         )
         if reply.outcome is ReplyOutcome.STALE_TOKEN:
             line.warning("command.token_stale", token=self._token, token_highest=reply.token_highest)
-            self._token = await self._database.write(counters.raise_token, above=reply.token_highest)
+            self._token_seen = max(self._token_seen, reply.token_highest)
             return self._postpone(pending, "stale token")
         event = "session.ensured" if command.kind is CommandKind.ENSURE else "session.stopped"
         line.info(event, outcome=reply.outcome.value, why=command.why, detail=reply.detail)

@@ -16,7 +16,7 @@ from controller.reconcile.queue import KeyQueue
 
 log = structlog.get_logger(__name__)
 
-BACKOFF = Backoff(first_seconds=0.2, cap_seconds=5.0)
+BACKOFF = Backoff(first_seconds=0.2, cap_seconds=1.0)
 
 
 class Watchers:
@@ -35,13 +35,15 @@ class Watchers:
         failures = 0
         while True:
             try:
+                is_new = True
                 async for _, stream_ids in client.watch():
                     failures = 0
                     keys = self._observer.keys_of(client.url, stream_ids)
-                    if keys is None:
+                    if keys is None or is_new:
                         self._queue.ring_all()
                     else:
                         self._queue.ring(keys)
+                    is_new = False
             except ProxyUnreachableError as failed:
                 log.debug("proxy.watch_ended", url=client.url, error=failed.detail)
             if failures == 0:
