@@ -91,6 +91,7 @@ class Reconciler:
     async def _cycle(self, look: Look) -> Plan:
         began = time.perf_counter()
         reading = await self._read(look.keys)
+        self._notice_boots(reading.observed, is_full=look.is_full)
         planned = plan(reading.desired, reading.observed, self._policy, reading.now)
         saved = await self._database.write(
             plans.save,
@@ -115,7 +116,6 @@ class Reconciler:
     async def _read(self, keys: frozenset[Key] | None) -> Reading:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        self._notice_boots(observed, is_full=keys is None)
         listed = frozenset(session.stream_id for view in observed.proxies for session in view.sessions)
         desired, now = await self._database.read(streams.read, listed, keys)
         return Reading(desired, observed, now)
@@ -145,10 +145,9 @@ class Reconciler:
             if view.proxy_id in busy:
                 self._queue.ring_all(SYNC_SECONDS)
                 continue
-            client = self._observer.client(view.proxy_id)
+            await self._dispatcher.rise_above(view.token_highest)
             try:
-                assert client is not None
-                await client.mark_synced(view.boot_id, self._dispatcher.token)
+                await self._observer.clients[view.url].mark_synced(view.boot_id, self._dispatcher.token)
             except ProxyUnreachableError as failed:
                 log.warning("proxy.unreachable", proxy=view.proxy_id, error=failed.detail)
 

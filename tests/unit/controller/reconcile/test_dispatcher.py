@@ -89,7 +89,13 @@ async def test_commands_of_a_stream_arrive_in_their_order(room: ControlRoom, p1)
     )
     async with room.running(room.dispatcher.run):
         await until(lambda: is_settled(room.database), "all is sent")
-    assert [line for line in said if " a " in line] == ["ensure a 1", "stop a 1", "ensure a 2", "stop a 2", "ensure a 3"]
+    assert [line for line in said if " a " in line] == [
+        "ensure a 1",
+        "stop a 1",
+        "ensure a 2",
+        "stop a 2",
+        "ensure a 3",
+    ]
     assert [line for line in said if " b " in line] == ["ensure b 1", "ensure b 2"]
     assert {key: seen.generation for key, seen in p1.views.items()} == {"key-a": 3, "key-b": 2}
     assert room.dispatcher.sent == 7
