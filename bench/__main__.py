@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import ingest, planner, report, streams
+from bench import planner, report, streams
 from bench.report import Circumstances, Part
 from tests.fakes.broker import MISSING, MOSQUITTO
 
-KINDS = ("streams", "planner", "ingest")
+KINDS = ("streams", "planner")
 
 
 def main() -> None:
@@ -38,8 +38,6 @@ def _measure(kind: str, log: Path | None) -> Part:
         match kind:
             case "planner":
                 return planner.measure()
-            case "ingest":
-                return asyncio.run(ingest.measure(Path(home)))
             case _:
                 keep = (lambda path: shutil.copy(path, log)) if log else (lambda _path: None)
                 return asyncio.run(streams.measure(Path(home), keep))

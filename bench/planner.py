@@ -75,9 +75,7 @@ def _new(number: int) -> Run:
 
 def _ended(number: int) -> Run:
     """A run whose stop was answered, and whose session is no longer listed."""
-    stopping = values.placement(
-        PlacementState.STOPPING, stream_id=_id(number), reply_sequence=1, stop_replied=True
-    )
+    stopping = values.placement(PlacementState.STOPPING, stream_id=_id(number), reply_sequence=1, stop_replied=True)
     return values.run(State.ENDED, stopping, id=_id(number), key=_key(number))
 
 

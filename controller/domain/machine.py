@@ -116,7 +116,9 @@ class StreamMachine(StateMachine):
     live = MachineState(value=State.LIVE.value)
     stalled = MachineState(value=State.STALLED.value)
     ended = MachineState(value=State.ENDED.value)
-    closed = MachineState(value=State.CLOSED.value, final=True)
+    # Not final=True: the library never lets a machine that has been in a final state be used again.
+    closed = MachineState(value=State.CLOSED.value)
+    validate_trap_states = False
 
     placed = pending.to(starting) | starting.to(starting) | live.to(live) | stalled.to(stalled)
     session_observed = starting.to(live) | live.to(live) | stalled.to(stalled, cond="source_is_lost") | stalled.to(live)
