@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from bench import announcer
 from bench.report import Part, Row, complain, milliseconds, spread
 from tests.fakes.broker import Mosquitto
 from tests.fakes.machine import Machine, machine, until
@@ -35,8 +34,8 @@ ASKED = {
 NOTE = (
     f"Mosquitto with the shipped configuration and `penstock serve` on SQLite; one source announces {STREAMS} streams "
     f"within a second and ends every second one within the next, at QoS 1. Meanwhile each address is asked every "
-    f"{POLL_SECONDS * 1000:.0f} ms (all streams at once: every {PAGE_SECONDS:.0f} s, as an open page does). Right means: {STREAMS // 2} rows LIVE, the others CLOSED, and the proxy's own list "
-    "names exactly the live ones."
+    f"{POLL_SECONDS * 1000:.0f} ms (all streams at once: every {PAGE_SECONDS:.0f} s, as an open page does). "
+    f"Right means: {STREAMS // 2} rows LIVE, the others CLOSED, and the proxy's own list names exactly the live ones."
 )
 
 
