@@ -8,13 +8,14 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
+from aiohttp import web
 
 from controller.domain.model import Key
 from controller.domain.plan import Policy, Verb
 from controller.proxy_client import http_session
 from controller.store import drift, migrate
 from controller.store.engine import Database
-from proxy.contract import SessionSpec, Upstream, UpstreamState
+from proxy.contract import EnsureOutcome, SessionSpec, Upstream, UpstreamState
 from tests.fakes import postgres
 from tests.fakes.control_room import TOKEN, ControlRoom, client_of
 from tests.fakes.mqtt import until
@@ -111,6 +112,21 @@ def note_stops(proxy: FakeProxy, look: Callable[[str], object]) -> list[tuple[st
     return noted
 
 
+def note_refusals(proxy: FakeProxy) -> list[str]:
+    """Return a list that fills with the key of every start that the proxy refuses for a higher fence."""
+    noted: list[str] = []
+    ensure = proxy.ensure
+
+    def ensure_and_note(stream_id, asked):
+        outcome, held = ensure(stream_id, asked)
+        if outcome is EnsureOutcome.NEWER_EXISTS:
+            noted.append(asked.spec.key)
+        return outcome, held
+
+    proxy.ensure = ensure_and_note
+    return noted
+
+
 async def test_streams_of_a_lost_proxy_move_and_what_it_kept_is_stopped_afterwards(room: ControlRoom, proxies):
     p1, p2 = proxies
     for key in KEYS:
@@ -135,6 +151,39 @@ async def test_streams_of_a_lost_proxy_move_and_what_it_kept_is_stopped_afterwar
         await until(lambda: _has_one_placement(room), "one placement each")
     assert set(p2.views) == set(KEYS)
     assert {key: (await room.run_of(key)).stream.id for key in KEYS} == ids
+
+
+async def test_the_old_session_plays_until_the_new_one_was_seen(room: ControlRoom, proxies):
+    """The proxy is back before its replacement could start: nothing is stopped for a promise."""
+    p1, p2 = proxies
+    for key in KEYS:
+        await room.announce(key)
+    async with room.running():
+        await until(lambda: all_are(room, "LIVE"), "all are LIVE")
+        moved = set(p1.views)
+        stops = note_stops(p1, lambda key: key in p2.views)
+        routing = p2._route
+
+        async def refuse_to_start(request, parts):
+            if request.method == "PUT":
+                raise web.HTTPServiceUnavailable
+            return await routing(request, parts)
+
+        p2._route = refuse_to_start
+        p1.unreachable = True
+        await until(lambda: _are_placed_on(room, moved, "p2"), "moved, as far as the database goes")
+        p1.unreachable = False
+        done = room.reconciler.cycles
+        await until(lambda: room.reconciler.cycles > done + 5, "both were looked at")
+        assert (set(p1.views), stops) == (moved, [])
+        p2._route = routing
+        await until(lambda: not p1.views, "stopped, now")
+    assert sorted(stops) == sorted((key, True) for key in moved)
+    assert set(p2.views) == set(KEYS)
+
+
+async def _are_placed_on(room: ControlRoom, keys: set[str], proxy_id: str) -> bool:
+    return all([max((await room.run_of(key)).wanted, key=lambda p: p.generation).proxy_id == proxy_id for key in keys])
 
 
 async def _has_one_placement(room: ControlRoom) -> bool:
@@ -211,6 +260,7 @@ async def test_a_restored_database_goes_on_above_what_the_proxies_know(place: Pl
 
         place.restore()
         stops = note_stops(p1, lambda key: p1.views[key].generation)
+        refused = note_refusals(p1)
         room = await enter(place, http, (p1,))
         assert room.dispatcher.token < token
         assert (await room.run_of("plays")).stream.generation < playing
@@ -221,6 +271,7 @@ async def test_a_restored_database_goes_on_above_what_the_proxies_know(place: Pl
             await until(lambda: all_are(room, "LIVE", ["ended", "plays", "new"]), "all are LIVE")
             await until(lambda: _runs_as_placed(room, p1), "every session is the one that its stream placed")
         assert (1, p1.views["ended"].generation) > grave
+        assert refused == ["ended"], "told once how high to go"
         assert p1.views["plays"].generation >= playing
         assert p1.token_highest == room.dispatcher.token > token
         assert not [key for key, _ in stops if key == "plays"], "what played was taken over, not stopped"

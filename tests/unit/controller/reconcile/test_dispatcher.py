@@ -293,6 +293,22 @@ async def test_it_is_woken_rather_than_found(room: ControlRoom, p1):
         await queue(room.database, command(p1, "a"))
         lazy.wake()
         await until(lambda: bool(p1.views), "sent at once")
+        await until(lambda: is_settled(room.database), "recorded")
+        reads = count_reads(room.database)
+        await asyncio.sleep(0.05)
+        assert len(reads) <= 1, "it rests until the next bell"
+
+
+def count_reads(database: Database) -> list[object]:
+    reads: list[object] = []
+    read = database.read
+
+    def read_and_count(work, *args, **kwargs):
+        reads.append(work)
+        return read(work, *args, **kwargs)
+
+    database.read = read_and_count
+    return reads
 
 
 async def test_more_than_a_batch_is_sent_without_resting(room: ControlRoom, p1):
