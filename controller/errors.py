@@ -8,6 +8,7 @@
     +-- InvalidError            a request that cannot be understood
     +-- ConflictError           a request that cannot be granted as things stand
     +-- StaleWriteError         the row changed since it was read: read again
+    +-- LeaseLostError          another controller leads, or nobody does: what the leader alone may do is refused
     +-- DatabaseError           the database refused: a rule of the schema, a full disk, a fault of ours
     |   +-- DatabaseUnavailableError  not reached, busy for too long, or cut off: the result may be unknown
     +-- ProxyUnreachableError   no answer, or none that can be read: the result is unknown
@@ -54,6 +55,14 @@ class StaleWriteError(ControllerError):
         super().__init__(f"stream {stream_id} has changed since version {version}")
         self.stream_id = stream_id
         self.version = version
+
+
+class LeaseLostError(ControllerError):
+    def __init__(self, holder: str, leader: str) -> None:
+        super().__init__(f"{holder} does not lead" + (f": {leader} does" if leader else ""))
+        self.holder = holder
+        self.leader = leader
+        """Who leads instead; empty when nobody does, or when it is not known."""
 
 
 class DatabaseError(ControllerError):

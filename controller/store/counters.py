@@ -1,4 +1,4 @@
-"""Numbers that only rise. The controller's command token is one, until the lease hands it out."""
+"""Numbers that only rise. The token of commands is one: every new holder of the lease is given the next."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
