@@ -67,7 +67,7 @@ def test_every_field_of_an_announcement_is_described(field):
         announcements.NAME_PATTERN.strip("^$"),
         announcements.LABEL_NAME_PATTERN.strip("^$"),
         *(f"`{scheme}`" for scheme in announcements.SCHEMES),
-        *(f"`{reason}`" for reason in announcements.REASONS_OF_SOURCES),
+        *(f"`{reason}`" for reason in sorted(announcements.REASONS_OF_SOURCES)),
     ],
 )
 def test_a_limit_is_the_one_of_the_code(limit):
