@@ -134,6 +134,7 @@ class Announcement(_Message):
     outputs: Annotated[list[Literal["ts", "hls"]], Field(min_length=1), AfterValidator(_check_distinct)] = ["ts", "hls"]
     on_demand: bool = True
     on_eof: Literal["reconnect", "end"] = "reconnect"
+    viewers_max: Annotated[int, Field(ge=1, le=COUNTER_MAX)] | None = None
     expires_in: Seconds | None = None
     stall_timeout: Seconds | None = None
     labels: Annotated[dict[LabelName, LabelValue], Field(max_length=LABELS_MAX)] = {}
@@ -186,4 +187,4 @@ def explain(error: ValidationError) -> str:
 def _spec(payload: Announcement) -> StreamSpec:
     upstreams = tuple(Upstream(entry.url, tuple(sorted(entry.headers.items()))) for entry in payload.upstreams)
     outputs = tuple(output for output in Output if output.value in payload.outputs)
-    return StreamSpec(upstreams, outputs, payload.on_demand, OnEof(payload.on_eof))
+    return StreamSpec(upstreams, outputs, payload.on_demand, OnEof(payload.on_eof), payload.viewers_max)

@@ -234,6 +234,7 @@ def _to_wire(key: Key, spec: StreamSpec) -> contract.SessionSpec:
         outputs=tuple(contract.Output(output.value) for output in spec.outputs),
         on_demand=spec.on_demand,
         on_eof=spec.on_eof.value,
+        viewers_max=spec.viewers_max,
     )
 
 

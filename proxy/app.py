@@ -118,7 +118,7 @@ async def listen(server: web.AppRunner, sockets: Sequence[socket.socket]) -> Non
 def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.Application:
     """Everything that is answered over HTTP: viewers at the top, the controller below its prefix."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    app.add_routes(serve.routes(registry, pump))
+    app.add_routes(serve.routes(registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings)))
     app.add_routes(control.health_routes(registry))
     app.add_subapp(PREFIX, control.application(registry, settings.control_secret))
     return app
@@ -166,6 +166,20 @@ def session_limits(settings: Settings) -> SessionLimits:
         start_timeout_seconds=settings.start_timeout_seconds,
         stall_seconds=settings.stall_seconds,
         give_up_seconds=settings.give_up_seconds,
+    )
+
+
+def slow_rule(settings: Settings) -> serve.SlowRule:
+    return serve.SlowRule(
+        lag_bytes_max=settings.slow_lag_bytes,
+        patience_seconds=settings.slow_patience_seconds,
+        moves_max=settings.slow_moves_max,
+    )
+
+
+def burst_limits(settings: Settings) -> serve.BurstLimits:
+    return serve.BurstLimits(
+        seconds_max=settings.burst_seconds_max, bytes_max=settings.slow_lag_bytes // serve.LAG_SHARE
     )
 
 

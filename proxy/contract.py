@@ -62,6 +62,8 @@ class SessionSpec(Wire):
     """Open the upstream with the first viewer and close it ``linger`` after the last; else keep it open."""
     on_eof: Literal["reconnect", "end"] = "reconnect"
     """What a clean end of the upstream means: connect again, or finish the session with ``upstream_ended``."""
+    viewers_max: Annotated[int, Field(ge=1)] | None = None
+    """So many may watch at once, both protocols together; further ones are answered 503. None: as many as come."""
 
 
 class EnsureRequest(Wire):

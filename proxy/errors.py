@@ -64,9 +64,13 @@ class StartFailedError(ViewerError):
 
 
 class ViewerLimitError(ViewerError):
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"this proxy serves {limit} viewers already")
+    """``key`` is None when the limit is the proxy's and not one stream's."""
+
+    def __init__(self, limit: int, key: str | None = None) -> None:
+        who = "this proxy serves" if key is None else f"{key} has"
+        super().__init__(f"{who} {limit} viewers already")
         self.limit = limit
+        self.key = key
 
 
 class UpstreamError(ProxyError):

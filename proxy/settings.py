@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -113,6 +114,19 @@ class Settings(BaseSettings):
     )
     hls_segment_seconds: Annotated[float, Field(ge=1, le=20)] = Field(4, description="Length of an HLS segment.")
     hls_window_segments: Annotated[int, Field(ge=3, le=60)] = Field(6, description="Segments in an HLS playlist.")
+
+    slow_lag_bytes: Annotated[int, Field(ge=64 * 1024, le=4 * 1024**3)] = Field(
+        8 * 1024 * 1024, description="An MPEG-TS viewer that is further behind than this is too slow."
+    )
+    slow_patience_seconds: NonNegativeFloat = Field(
+        2, description="One that is too slow for so long is moved to the newest random access point."
+    )
+    slow_moves_max: NonNegativeInt = Field(
+        3, description="After so many moves, each within a minute of the one before, it is dropped."
+    )
+    burst_seconds_max: NonNegativeFloat = Field(
+        30, description="What `?burst=` gets at most; nor does it get more than half of the lag of a slow viewer."
+    )
 
     linger_seconds: NonNegativeFloat = Field(
         10, description="An on-demand upstream is closed so long after its last viewer left."

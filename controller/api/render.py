@@ -69,6 +69,7 @@ def spec(wanted: StreamSpec) -> schemas.SpecDocument:
         "outputs": list(wanted.outputs),
         "on_demand": wanted.on_demand,
         "on_eof": wanted.on_eof,
+        "viewers_max": wanted.viewers_max,
     }
 
 

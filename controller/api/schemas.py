@@ -39,6 +39,7 @@ class SpecDocument(TypedDict):
     outputs: list[Output]
     on_demand: bool
     on_eof: OnEof
+    viewers_max: int | None
 
 
 class ConditionDocument(TypedDict):

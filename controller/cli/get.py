@@ -149,6 +149,12 @@ def describe(api: Api, name: str, output: str) -> None:
             click.echo(line)
 
 
+def _policy(spec: Item) -> str:
+    kept = "on demand" if spec["on_demand"] else "always open"
+    limit = f"; at most {spec['viewers_max']} viewers" if spec.get("viewers_max") else ""
+    return f"{kept}; at the upstream's end: {spec['on_eof']}{limit}"
+
+
 def _describe(stream: Item, moves: Sequence[Item]) -> Iterable[str]:
     spec = stream["spec"]
     facts = {
@@ -160,7 +166,7 @@ def _describe(stream: Item, moves: Sequence[Item]) -> Iterable[str]:
         "Source": stream["source"],
         "Upstreams": "\n".join(upstream["url"] for upstream in spec["upstreams"]),
         "Outputs": ", ".join(spec["outputs"]),
-        "Policy": f"{'on demand' if spec['on_demand'] else 'always open'}; at the upstream's end: {spec['on_eof']}",
+        "Policy": _policy(spec),
         "Labels": ", ".join(f"{name}={value}" for name, value in stream["labels"].items()),
         "Viewers": stream["viewers"],
     }

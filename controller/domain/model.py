@@ -88,6 +88,8 @@ class StreamSpec:
     outputs: tuple[Output, ...] = (Output.TS, Output.HLS)
     on_demand: bool = True
     on_eof: OnEof = OnEof.RECONNECT
+    viewers_max: int | None = None
+    """So many may watch at once; None for as many as come."""
 
 
 class ConditionStatus(StrEnum):

@@ -41,6 +41,7 @@ def spec_values(spec: StreamSpec) -> Values:
         "outputs": list(spec.outputs),
         "on_demand": spec.on_demand,
         "on_eof": spec.on_eof,
+        "viewers_max": spec.viewers_max,
     }
 
 
@@ -50,6 +51,7 @@ def spec_from(values: Mapping[str, Any]) -> StreamSpec:
         outputs=tuple(Output(output) for output in values["outputs"]),
         on_demand=values["on_demand"],
         on_eof=OnEof(values["on_eof"]),
+        viewers_max=values.get("viewers_max"),  # rows of before it was known lack it
     )
 
 

@@ -162,6 +162,10 @@ class Feed:
         """Return where a viewer that comes now begins."""
         return self.ring.newest_point
 
+    def join_behind(self, *, at: float, position: int, bytes_max: int) -> RandomAccess | None:
+        """Return where a viewer begins that wants to be behind live; see ``Ring.point_behind``."""
+        return self.ring.point_behind(at=at, position=position, bytes_max=bytes_max)
+
     def lead(self, point: RandomAccess) -> bytes:
         """Return the packets to put between what a moved viewer has had and ``point``: the jump, told, and tables."""
         following = self.ring.read(point.position, LEAD_READ_BYTES) or b""

@@ -116,6 +116,22 @@ class Ring:
     def points(self) -> tuple[RandomAccess, ...]:
         return tuple(self._points)
 
+    def point_behind(self, *, at: float, position: int, bytes_max: int) -> RandomAccess | None:
+        """Return the newest point that came by ``at`` and lies at or before ``position``; where none does, the oldest.
+
+        Not further than ``bytes_max`` behind the head, nor so near to the tail that the next drop would take it; the
+        newest point of all when no other is left.
+        """
+        first = max(self.head - bytes_max, self.tail + (self.head - self.tail) // PIECES)
+        found = self.newest_point
+        for point in reversed(self._points):
+            if point.position < first:
+                break
+            found = point
+            if point.at <= at and point.position <= position:
+                break
+        return found
+
     def close(self) -> None:
         """Give the storage back; every reader is lapped from now on."""
         while self._held:

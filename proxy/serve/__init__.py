@@ -5,7 +5,9 @@ viewers' sockets. A viewer costs a parked task and one system call a flush; it c
 upstream. Nothing here decides what runs: it looks sessions up and enters and leaves them.
 """
 
+from proxy.serve.burst import LAG_SHARE, BurstLimits
+from proxy.serve.client import SlowRule
 from proxy.serve.pump import Pump
 from proxy.serve.routes import routes
 
-__all__ = ["Pump", "routes"]
+__all__ = ["LAG_SHARE", "BurstLimits", "Pump", "SlowRule", "routes"]

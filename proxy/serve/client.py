@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core.feed import Feed
+from proxy.core.mpegts import RandomAccess
 from proxy.core.psi import PACKET_BYTES
 from proxy.serve import tcp
 from proxy.session import Viewer
@@ -38,7 +39,7 @@ class TooSlowError(Exception):
 
 
 class Client:
-    """A viewer that is being sent to. ``head`` is the HTTP head, sent before everything else."""
+    """A viewer that is being sent to: ``head``, the HTTP head, then the feed from ``start``, by default the newest."""
 
     __slots__ = (
         "_descriptor",
@@ -55,8 +56,17 @@ class Client:
         "viewer",
     )
 
-    def __init__(self, viewer: Viewer, feed: Feed, transport: WriteTransport, *, head: bytes, rule: SlowRule) -> None:
-        point = feed.join()
+    def __init__(
+        self,
+        viewer: Viewer,
+        feed: Feed,
+        transport: WriteTransport,
+        *,
+        head: bytes,
+        rule: SlowRule,
+        start: RandomAccess | None = None,
+    ) -> None:
+        point = start or feed.join()
         assert point is not None  # the caller has waited for it
         self.viewer = viewer
         self.transport = transport

@@ -7,6 +7,7 @@ from aiohttp import web
 from proxy.registry import Registry
 from proxy.serve.answers import guarded, preflight
 from proxy.serve.audience import Audience
+from proxy.serve.burst import BurstLimits
 from proxy.serve.client import SlowRule
 from proxy.serve.hls import HlsDoor
 from proxy.serve.pump import Pump
@@ -17,11 +18,13 @@ _PLAYLIST = "/hls/{key}/index.m3u8"
 _SEGMENT = "/hls/{key}/{segment}"
 
 
-def routes(registry: Registry, pump: Pump, *, rule: SlowRule | None = None) -> Sequence[web.AbstractRouteDef]:
+def routes(
+    registry: Registry, pump: Pump, *, rule: SlowRule | None = None, burst_limits: BurstLimits | None = None
+) -> Sequence[web.AbstractRouteDef]:
     """Return the routes for viewers; ``pump.run()`` has to run while they are served."""
     audience = Audience()
     pump.sweep_with(audience.sweep)
-    ts = TsDoor(registry, pump, rule or SlowRule())
+    ts = TsDoor(registry, pump, rule or SlowRule(), burst_limits or BurstLimits())
     hls = HlsDoor(registry, audience)
     return [
         web.get(_TS, guarded(ts.watch), allow_head=False),

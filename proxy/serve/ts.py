@@ -5,16 +5,19 @@ The handler is parked until the viewer has to go, or is cancelled when its conne
 """
 
 import asyncio
+from email.utils import formatdate
 from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 
 from proxy.contract import Output
 from proxy.core.feed import Feed
 from proxy.registry import Registry
 from proxy.serve import tcp
 from proxy.serve.answers import CORS, find
+from proxy.serve.burst import QUERY, Burst, BurstLimits, find_start, parse
 from proxy.serve.client import Client, SlowRule
 from proxy.serve.pump import Pump
 from proxy.serve.viewer import new_viewer, started_feed
@@ -23,10 +26,13 @@ from proxy.session import Viewer
 DRAIN_SECONDS: Final = 5.0
 DRAIN_STEP_SECONDS: Final = 0.01
 MEDIA_TYPE: Final = "video/mp2t"
-HEADERS: Final = CORS | {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", "Connection": "close"}
-HEAD: Final = (
-    "HTTP/1.1 200 OK\r\n" + "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items()) + "\r\n"
-).encode()
+HEADERS: Final = CORS | {
+    "Content-Type": MEDIA_TYPE,
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold back what it gathers
+    "Connection": "close",
+    "Server": SERVER_SOFTWARE,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -34,27 +40,30 @@ log = structlog.get_logger(__name__)
 class TsDoor:
     """The handlers of one application."""
 
-    def __init__(self, registry: Registry, pump: Pump, rule: SlowRule) -> None:
+    def __init__(self, registry: Registry, pump: Pump, rule: SlowRule, burst_limits: BurstLimits) -> None:
         self._registry = registry
         self._pump = pump
         self._rule = rule
+        self._burst_limits = burst_limits
 
     async def look(self, request: web.Request) -> web.StreamResponse:
-        """HEAD: say whether the key is served, without opening its upstream."""
+        """HEAD: say whether the key is served; nobody is counted, and no upstream is opened."""
         find(self._registry, request.match_info["key"], Output.TS)
+        _burst_of(request)
         response = web.Response(headers=HEADERS)
         response.force_close()
         return response
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         session = find(self._registry, request.match_info["key"], Output.TS)
+        burst = _burst_of(request)
         viewer = new_viewer(request, Output.TS)
         session.enter(viewer)
         try:
             feed = await started_feed(session)
             feed.hold()
             try:
-                await self._carry(request, viewer, feed)
+                await self._carry(request, viewer, feed, burst)
             finally:
                 feed.release()
         finally:
@@ -68,13 +77,14 @@ class TsDoor:
             )
         return web.Response()  # aiohttp finds the connection closed, and writes nothing
 
-    async def _carry(self, request: web.Request, viewer: Viewer, feed: Feed) -> None:
+    async def _carry(self, request: web.Request, viewer: Viewer, feed: Feed, burst: Burst | None) -> None:
         """Let the pump send to this viewer until it has to go; then see it off."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError
         await _drain(transport)
-        client = Client(viewer, feed, transport, head=HEAD, rule=self._rule)
+        start = find_start(feed, burst, self._burst_limits, asyncio.get_running_loop().time())
+        client = Client(viewer, feed, transport, head=_head(), rule=self._rule, start=start)
         if client.sock is not None:
             tcp.prepare(client.sock)
         try:
@@ -84,6 +94,16 @@ class TsDoor:
             self._pump.dismiss(client)
         await self._pump.farewell(client)
         transport.close()
+
+
+def _burst_of(request: web.Request) -> Burst | None:
+    text = request.query.get(QUERY)
+    return None if text is None else parse(text)
+
+
+def _head() -> bytes:
+    headers = HEADERS | {"Date": formatdate(usegmt=True)}
+    return ("HTTP/1.1 200 OK\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n").encode()
 
 
 async def _drain(transport: asyncio.WriteTransport) -> None:

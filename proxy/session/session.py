@@ -158,6 +158,8 @@ class Session:
             raise SessionOverError(self.key)
         if self._ports.gauge.count >= self._ports.gauge.limit:
             raise ViewerLimitError(self._ports.gauge.limit)
+        if self.spec.viewers_max is not None and len(self.viewers) >= self.spec.viewers_max:
+            raise ViewerLimitError(self.spec.viewers_max, self.key)
         self.viewers[viewer.viewer_id] = viewer
         self._ports.gauge.count += 1
         if not self._is_held():

@@ -74,6 +74,7 @@ specs = st.builds(
     outputs=st.sampled_from([(Output.TS,), (Output.HLS,), (Output.TS, Output.HLS)]),
     on_demand=st.booleans(),
     on_eof=st.sampled_from(OnEof),
+    viewers_max=st.none() | st.integers(1, 2**53 - 1),
 )  # fmt: skip
 conditions = st.lists(
     st.builds(

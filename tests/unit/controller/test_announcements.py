@@ -22,10 +22,12 @@ def test_json_and_python_objects_are_read_alike():
 
 
 def test_an_announcement_becomes_an_event():
-    payload = said(epoch=2, seq=3, boot_id="b", labels={"b": "2", "a": "1"}, expires_in=5, stall_timeout=6)
+    payload = said(
+        epoch=2, seq=3, boot_id="b", labels={"b": "2", "a": "1"}, expires_in=5, stall_timeout=6, viewers_max=7
+    )
     event = announcements.announcement(SOURCE, KEY, payload, CAUSE, is_retained=True)
     assert (event.source_id, event.key, event.cause, event.is_retained) == (SOURCE, KEY, CAUSE, True)
-    assert event.spec == StreamSpec((Upstream("http://h/a.ts"),), (Output.TS, Output.HLS), True, OnEof.RECONNECT)
+    assert event.spec == StreamSpec((Upstream("http://h/a.ts"),), (Output.TS, Output.HLS), True, OnEof.RECONNECT, 7)
     assert (event.order, event.boot_id, event.labels) == (Order(2, 3), "b", (("a", "1"), ("b", "2")))
     assert (event.expires_in_seconds, event.stall_timeout_seconds) == (5, 6)
 

@@ -59,6 +59,7 @@ export interface SpecDocument {
   outputs: Output[];
   on_demand: boolean;
   on_eof: "reconnect" | "end";
+  viewers_max: number | null;
 }
 
 export interface LinksDocument {

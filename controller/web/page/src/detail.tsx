@@ -273,6 +273,12 @@ function SpecCard({ stream }: { stream: StreamDocument }) {
         <dd>{spec.on_demand ? "only while somebody watches (on demand)" : "all the time"}</dd>
         <dt>When the upstream ends</dt>
         <dd>{spec.on_eof === "end" ? "the stream ends too" : "it is opened again"}</dd>
+        {spec.viewers_max !== null && (
+          <>
+            <dt>Viewers at most</dt>
+            <dd>{count(spec.viewers_max)}</dd>
+          </>
+        )}
         {stream.stall_timeout_seconds !== null && (
           <>
             <dt>Ends when stalled for</dt>

@@ -29,7 +29,7 @@ STREAM = {
     "viewers": 2,
     "labels": {"room": "hall"},
     "spec": {"upstreams": [{"url": "http://***@cam/7.ts", "headers": {}}], "outputs": ["ts"], "on_demand": True,
-             "on_eof": "reconnect"},
+             "on_eof": "reconnect", "viewers_max": 50},
     "spec_generation": 1,
     "generation": 1,
 }  # fmt: skip

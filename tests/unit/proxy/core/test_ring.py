@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +105,45 @@ def test_points_go_with_their_bytes() -> None:
     assert held.newest_point is None
     held.add_point(point(10))  # dropped already
     assert held.points == ()
+
+
+@pytest.fixture
+def seconds() -> Ring:
+    """Eighty bytes, ten a second, with a point at each of them but the first."""
+    held = ring(bytes_max=8 * 188)
+    for second in range(8):
+        held.append(bytes(10), float(second))
+        if second:
+            held.add_point(replace(point(10 * second), at=float(second)))
+    return held
+
+
+@pytest.mark.parametrize(
+    ("at", "position", "bytes_max", "found"),
+    [
+        pytest.param(7.0, 80, 80, 70, id="nothing asked for is the newest"),
+        pytest.param(4.5, 80, 80, 40, id="at least so old"),
+        pytest.param(7.0, 45, 80, 40, id="at least so far back"),
+        pytest.param(2.0, 45, 80, 20, id="the further of both"),
+        pytest.param(-9.0, 80, 80, 10, id="the oldest when none is old enough"),
+        pytest.param(-9.0, 80, 35, 50, id="no more bytes than are granted"),
+        pytest.param(4.0, 80, 0, 70, id="the newest when nothing is granted"),
+    ],
+)
+def test_a_point_behind_live_is_found(seconds: Ring, at: float, position: int, bytes_max: int, found: int) -> None:
+    point_found = seconds.point_behind(at=at, position=position, bytes_max=bytes_max)
+    assert point_found is not None
+    assert point_found.position == found
+
+
+def test_a_point_that_the_next_drop_would_take_is_not_begun_at() -> None:
+    held = ring()
+    held.append(bytes(BYTES_MAX), 0.0)
+    held.add_point(point(100))
+    held.add_point(point(500))
+    found = held.point_behind(at=0.0, position=0, bytes_max=BYTES_MAX)
+    assert found == point(500)
+    assert ring().point_behind(at=0.0, position=0, bytes_max=1) is None
 
 
 def test_the_index_is_bounded() -> None:

@@ -115,14 +115,56 @@ def test_a_failed_start_is_never_a_200(run) -> None:
     run(story)
 
 
-def test_a_full_proxy_says_so(run) -> None:
+@pytest.mark.parametrize("limited", ["the proxy", "the stream"])
+def test_whoever_is_full_says_so(run, limited: str) -> None:
     async def story() -> None:
-        async with place(viewers_max=1) as here:
-            here.run("cam")
+        async with place(viewers_max=1 if limited == "the proxy" else 9) as here:
+            here.run("cam", viewers_max=1 if limited == "the stream" else None)
+            here.run("other")
             here.tap.pour(clip(5))
             first = await here.ask("/ts/cam")
             second = await here.ask("/ts/cam")
             assert (first.status, second.status) == (200, 503)
+            assert int(second.headers["retry-after"]) > 0
+            assert b'"status":503' in await second.exactly(int(second.headers["content-length"]))
+            assert (await here.ask("/hls/cam/index.m3u8")).status == 503
+            await first.close()
+            await until(lambda: not here.registry.get("cam").viewers)
+            assert (await here.ask("/ts/cam")).status == 200
+
+    run(story)
+
+
+def test_a_burst_begins_behind_live(run) -> None:
+    async def story() -> None:
+        async with place(rule=SlowRule(lag_bytes_max=MIB)) as here:
+            session = here.run("cam")
+            here.tap.pour(clip(5))
+            await here.ask("/ts/cam")
+            await until(here.tap.chunks.empty)
+            await until(lambda: len(session.feed.ring.points) == 5)
+            ring, head = session.feed.ring, session.feed.head
+            viewer = await here.ask("/ts/cam?burst=300000b")
+            point = [point for point in ring.points if point.position <= head - 300_000][-1]
+            wanted = point.prefix + ring.read(point.position, head)
+            assert await viewer.exactly(len(wanted)) == wanted
+            assert decode_errors(wanted) == ""
+
+    run(story)
+
+
+def test_a_burst_that_cannot_be_read_is_a_400(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam")
+            for method in ("GET", "HEAD"):
+                answer = await here.ask("/ts/cam?burst=much", method)
+                assert answer.status == 400
+                assert answer.headers["content-type"].startswith("application/problem+json")
+            assert session.viewers == {}
+            assert here.tap.opened == 0
+
+    run(story)
 
     run(story)
 
@@ -144,7 +186,9 @@ def test_head_and_options_open_nothing(run) -> None:
     async def story() -> None:
         async with place() as here:
             here.run("cam")
+            session = here.registry.get("cam")
             head = await here.ask("/ts/cam", "HEAD")
+            assert not session.viewers
             assert (head.status, head.headers["content-type"]) == (200, "video/mp2t")
             assert await head.rest() == b""
             options = await here.ask("/ts/cam", "OPTIONS")
@@ -153,6 +197,12 @@ def test_head_and_options_open_nothing(run) -> None:
             missing = await here.ask("/ts/nothing", "HEAD")
             assert missing.status == 404
             assert here.tap.opened == 0
+            here.tap.pour(clip(5))
+            watched = await here.ask("/ts/cam")
+            assert {name: head.headers[name] for name in head.headers if name != "date"} == {
+                name: watched.headers[name] for name in watched.headers if name != "date"
+            }
+            assert watched.headers["date"]
 
     run(story)
 
