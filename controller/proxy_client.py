@@ -285,5 +285,6 @@ def _to_viewer(viewer: contract.Viewer, proxy_id: str) -> Viewer:
         since_seconds=viewer.since_seconds,
         bytes_sent=viewer.bytes_sent,
         lag_bytes=viewer.lag_bytes,
+        rate_bps=viewer.rate_bps,
         moves=viewer.moves,
     )

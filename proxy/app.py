@@ -119,7 +119,7 @@ def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.A
     """Everything that is answered over HTTP: viewers at the top, the controller below its prefix."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.add_routes(serve.routes(registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings)))
-    app.add_routes(control.health_routes(registry))
+    app.add_routes(control.health_routes(registry, pump.dropped))
     app.add_subapp(PREFIX, control.application(registry, settings.control_secret))
     return app
 

@@ -229,6 +229,9 @@ class Viewer(Wire):
     since_seconds: float
     bytes_sent: Counter
     lag_bytes: Counter
+    """Behind the newest byte of the session; of HLS since the end of the newest segment it has had."""
+    rate_bps: Counter
+    """What it has been sent in the last five to ten seconds."""
     moves: Counter
     """Times it was too slow and was moved to the newest random access point."""
 

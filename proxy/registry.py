@@ -75,12 +75,14 @@ class Totals:
     bytes_out: int = 0
     connects: int = 0
     resyncs: int = 0
+    moves: int = 0
 
     def add(self, session: Session) -> None:
         self.bytes_in += session.vitals.bytes_in
         self.bytes_out += session.bytes_out
         self.connects += session.vitals.connects
         self.resyncs += session.resyncs
+        self.moves += session.moves
 
 
 class Registry:

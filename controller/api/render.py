@@ -140,6 +140,7 @@ def viewer(seen: Viewer) -> schemas.ViewerDocument:
         "since_seconds": seen.since_seconds,
         "bytes_sent": seen.bytes_sent,
         "lag_bytes": seen.lag_bytes,
+        "rate_bps": seen.rate_bps,
         "moves": seen.moves,
     }
 

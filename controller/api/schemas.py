@@ -178,6 +178,7 @@ class ViewerDocument(TypedDict):
     since_seconds: float
     bytes_sent: int
     lag_bytes: int
+    rate_bps: int
     moves: int
 
 

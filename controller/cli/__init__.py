@@ -63,6 +63,7 @@ for command in (
     get.describe,
     get.why,
     act.stop,
+    act.kick,
     act.apply,
     act.plan,
     act.reconcile,

@@ -1,6 +1,7 @@
-"""What changes something: ``stop``, ``apply``, ``reconcile``; and ``plan``, which shows what would be changed."""
+"""What changes something: ``stop``, ``kick``, ``apply``, ``reconcile``; and ``plan``, which shows what would change."""
 
 import sys
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -26,6 +27,16 @@ def stop(api: Api, names: tuple[str, ...], yes: bool) -> None:
     for stream in streams:
         after = api.delete(f"/streams/{stream['id']}")
         click.echo(f"{stream['key']}: {after['state']}")
+
+
+@click.command()
+@click.argument("viewers", metavar="VIEWER...", nargs=-1, required=True)
+@click.pass_obj
+def kick(api: Api, viewers: tuple[str, ...]) -> None:
+    """End viewers, by the ids that `penstock get viewers -o wide` shows. Their streams go on."""
+    for viewer in viewers:
+        api.delete(f"/viewers/{urllib.parse.quote(viewer, safe='')}")
+        click.echo(f"{viewer}: ended")
 
 
 @click.command()

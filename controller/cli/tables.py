@@ -163,6 +163,7 @@ VIEWERS = (
     field("ADDRESS"),
     Column("FOR", lambda v: duration(v.get("since_seconds"))),
     Column("SENT", lambda v: amount(v.get("bytes_sent"))),
+    Column("BITRATE", lambda v: amount(v.get("rate_bps"))),
     Column("BEHIND", lambda v: amount(v.get("lag_bytes"))),
     field("MOVED", "moves"),
     field("PLAYER", "user_agent"),

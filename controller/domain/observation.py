@@ -81,6 +81,7 @@ class Viewer:
     since_seconds: float
     bytes_sent: int
     lag_bytes: int
+    rate_bps: int
     moves: int
 
 

@@ -1,6 +1,6 @@
 """Probes and figures for those who run the proxy: /healthz, /readyz, /metrics. No token, and nothing secret."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -19,8 +19,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class SessionCollector(Collector):
     """Reads the sessions' plain numbers when it is asked; nothing is counted twice."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, dropped: Mapping[str, int]) -> None:
         self._registry = registry
+        self._dropped = dropped
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -33,17 +34,22 @@ class SessionCollector(Collector):
         viewers.add_metric([Output.TS], sum(view.viewers_ts for view in views))
         viewers.add_metric([Output.HLS], sum(view.viewers_hls for view in views))
         yield viewers
+        dropped = CounterMetricFamily("penstock_proxy_viewers_dropped", "Viewers reset, by cause.", labels=["cause"])
+        for cause, count in self._dropped.items():
+            dropped.add_metric([cause], count)
+        yield dropped
         totals = self._registry.totals()
+        yield CounterMetricFamily("penstock_proxy_viewer_moves", "Moves of slow viewers.", totals.moves)
         yield CounterMetricFamily("penstock_proxy_received_bytes", "Media bytes from upstreams.", totals.bytes_in)
         yield CounterMetricFamily("penstock_proxy_sent_bytes", "Bytes to viewers.", totals.bytes_out)
         yield CounterMetricFamily("penstock_proxy_upstream_connects", "Upstream connections opened.", totals.connects)
         yield CounterMetricFamily("penstock_proxy_resyncs", "Times that junk was skipped.", totals.resyncs)
 
 
-def routes(registry: Registry) -> list[web.AbstractRouteDef]:
-    """Return the routes to be mounted at the top."""
+def routes(registry: Registry, dropped: Mapping[str, int]) -> list[web.AbstractRouteDef]:
+    """Return the routes to be mounted at the top; ``dropped`` counts the viewers that were dropped, by cause."""
     collectors = CollectorRegistry()
-    collectors.register(SessionCollector(registry))
+    collectors.register(SessionCollector(registry, dropped))
     ProcessCollector(registry=collectors)
 
     async def live(_request: web.Request) -> web.Response:

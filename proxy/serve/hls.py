@@ -158,4 +158,5 @@ async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: 
         tcp.reset(transport)
         raise ConnectionResetError
     await response.write_eof()
+    visit.viewer.position = segment.end
     return response

@@ -19,6 +19,8 @@ PAUSE_SECONDS_MIN: Final = 0.005
 """However long a flush took, everybody else on the loop gets a turn."""
 TURN_CLIENTS: Final = 128
 """After so many viewers the loop gets a turn in the middle of a flush."""
+CAUSES: Final = ("too_slow", "gone", "vanished", "failed")
+"""Why a viewer is dropped: by the slow-viewer rule, its connection broke, its machine answers no more, our fault."""
 GOODBYE_SECONDS: Final = 1.0
 GOODBYE_STEP_SECONDS: Final = 0.05
 
@@ -26,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pump:
-    """See the module. ``moves`` and ``drops`` count what the slow-viewer rule did."""
+    """See the module. ``dropped`` counts whom it has dropped, by cause."""
 
     def __init__(self, flush_seconds: float = FLUSH_SECONDS) -> None:
         self._flush_seconds = flush_seconds
@@ -34,8 +36,7 @@ class Pump:
         self._busy = asyncio.Event()
         self._sweepers: list[Callable[[float], None]] = []
         self._swept_at = 0.0
-        self.drops = 0
-        self.vanished = 0
+        self.dropped: dict[str, int] = dict.fromkeys(CAUSES, 0)
 
     def sweep_with(self, sweeper: Callable[[float], None]) -> None:
         """Call it about once a second with the loop's time."""
@@ -100,7 +101,6 @@ class Pump:
         try:
             client.flush(now)
         except TooSlowError:
-            self.drops += 1
             self._drop(client, "too_slow")
         except OSError:
             self._drop(client, "gone")
@@ -111,13 +111,13 @@ class Pump:
     def _drop(self, client: Client, cause: str) -> None:
         """End its connection; aiohttp then cancels its handler, which makes it leave."""
         self.dismiss(client)
+        self.dropped[cause] += 1
         tcp.reset(client.transport)
         log.info("viewer.dropped", viewer=client.viewer.viewer_id, cause=cause, moves=client.viewer.moves)
 
     def _sweep(self, now: float) -> None:
         for client in tuple(self._clients):
             if client.sock is not None and not client.transport.is_closing() and tcp.has_vanished(client.sock):
-                self.vanished += 1
                 self._drop(client, "vanished")
         for sweeper in self._sweepers:
             sweeper(now)

@@ -18,10 +18,10 @@ import structlog
 from proxy import contract
 from proxy.contract import FinishedReason, Output, SessionSpec, SessionView, UpstreamState, digest
 from proxy.core.feed import Feed
-from proxy.errors import SessionOverError, ViewerLimitError
+from proxy.errors import SessionOverError
 from proxy.session.gate import Gate
 from proxy.session.ports import SessionPorts
-from proxy.session.viewers import Viewer, dismiss, dismiss_up_to_date
+from proxy.session.viewers import Crowd, Viewer, dismiss, dismiss_up_to_date
 from proxy.upstream.pull import Ending, Pull, RoundFailed
 from proxy.upstream.vitals import Vitals
 
@@ -50,7 +50,7 @@ class Session:
         self.generation = generation
         self.spec = spec
         self.spec_digest = digest(spec)
-        self.viewers: dict[str, Viewer] = {}
+        self._crowd = Crowd(ports.gauge)
         self.feed: Feed | None = None
         self.finished_reason: FinishedReason | None = None
         self.vitals = Vitals()
@@ -69,7 +69,6 @@ class Session:
         self._scope: asyncio.Timeout | None = None
         self._switching = False
         self._pull: Pull | None = None
-        self._bytes_out_of_the_gone = 0
         self._resyncs_of_the_gone = 0
         self._feeds_opened = 0
         self._state_told = UpstreamState.IDLE
@@ -108,8 +107,16 @@ class Session:
         return self.vitals.state_at(self._ports.now(), self._ports.limits.stall_seconds)
 
     @property
+    def viewers(self) -> dict[str, Viewer]:
+        return self._crowd.viewers
+
+    @property
     def bytes_out(self) -> int:
-        return self._bytes_out_of_the_gone + sum(viewer.bytes_sent for viewer in self.viewers.values())
+        return self._crowd.bytes_sent
+
+    @property
+    def moves(self) -> int:
+        return self._crowd.moves
 
     @property
     def resyncs(self) -> int:
@@ -118,7 +125,6 @@ class Session:
     def view(self) -> SessionView:
         now = self._ports.now()
         vitals = self.vitals
-        viewers = list(self.viewers.values())
         return SessionView(
             stream_id=self.stream_id,
             key=self.key,
@@ -133,8 +139,8 @@ class Session:
             wanted=self.wanted,
             delivered=vitals.delivered,
             upstream_index=vitals.upstream_index,
-            viewers_ts=sum(viewer.protocol is Output.TS for viewer in viewers),
-            viewers_hls=sum(viewer.protocol is Output.HLS for viewer in viewers),
+            viewers_ts=self._crowd.count(Output.TS),
+            viewers_hls=self._crowd.count(Output.HLS),
             bytes_in=vitals.bytes_in,
             bytes_out=self.bytes_out,
             bitrate_bps=vitals.bitrate_bps,
@@ -156,22 +162,13 @@ class Session:
         """Count the viewer and want the upstream; raise SessionOverError or ViewerLimitError."""
         if self.over:
             raise SessionOverError(self.key)
-        if self._ports.gauge.count >= self._ports.gauge.limit:
-            raise ViewerLimitError(self._ports.gauge.limit)
-        if self.spec.viewers_max is not None and len(self.viewers) >= self.spec.viewers_max:
-            raise ViewerLimitError(self.spec.viewers_max, self.key)
-        self.viewers[viewer.viewer_id] = viewer
-        self._ports.gauge.count += 1
+        self._crowd.enter(viewer, self.spec)
         if not self._is_held():
             self._want()
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer (again, if need be); the linger starts when the last one is gone."""
-        if self.viewers.pop(viewer.viewer_id, None) is None:
-            return
-        self._ports.gauge.count -= 1
-        self._bytes_out_of_the_gone += viewer.bytes_sent
-        if not self.viewers and self.spec.on_demand:
+        if self._crowd.leave(viewer) and not self.viewers and self.spec.on_demand:
             self._unwant()
 
     async def started(self) -> None:
@@ -229,6 +226,7 @@ class Session:
     def _tick(self, feed: Feed, now: float) -> None:
         limits = self._ports.limits
         self.vitals.sample(now)
+        self._crowd.sample(now)
         failing = self.vitals.failing_seconds(now, limits.stall_seconds)
         if self.viewers and feed.joinable and self.vitals.is_silent(now, limits.keepalive_seconds):
             feed.keepalive(now)

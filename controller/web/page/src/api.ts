@@ -121,6 +121,7 @@ export interface ViewerDocument {
   since_seconds: number;
   bytes_sent: number;
   lag_bytes: number;
+  rate_bps: number;
   moves: number;
 }
 

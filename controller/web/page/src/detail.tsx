@@ -409,7 +409,7 @@ function ViewersCard({ path, viewers }: { path: string; viewers: number }) {
       ) : (
         <Table
           label="Viewers"
-          columns={[{ name: "Address" }, { name: "Player" }, { name: "By" }, { name: "Watches for", isNumber: true }, { name: "Sent", isNumber: true }, { name: "Behind", isNumber: true }]}
+          columns={[{ name: "Address" }, { name: "Player" }, { name: "By" }, { name: "Watches for", isNumber: true }, { name: "Sent", isNumber: true }, { name: "Bit rate", isNumber: true }, { name: "Behind", isNumber: true }]}
         >
           {found.items.map((viewer) => (
             <tr role="row" key={viewer.id}>
@@ -425,6 +425,9 @@ function ViewersCard({ path, viewers }: { path: string; viewers: number }) {
               </Cell>
               <Cell of="Sent" isNumber>
                 {size(viewer.bytes_sent)}
+              </Cell>
+              <Cell of="Bit rate" isNumber>
+                {rate(viewer.rate_bps)}
               </Cell>
               <Cell of="Behind" isNumber>
                 {size(viewer.lag_bytes)}

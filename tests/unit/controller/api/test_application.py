@@ -39,7 +39,9 @@ async def full_world(world: World) -> World:
     ended = await world.play("cam-8")
     await world.client.delete("/streams/cam-8")
     await world.announce("cam-9", labels=(("name", "Nine"),))
-    world.viewers[P1] = [Viewer("v1", P1, run.stream.id, run.stream.key, Output.TS, "192.0.2.1", "VLC", 3.0, 10, 0, 0)]
+    world.viewers[P1] = [
+        Viewer("v1", P1, run.stream.id, run.stream.key, Output.TS, "192.0.2.1", "VLC", 3.0, 10, 0, 26, 0)
+    ]
     await world.record(
         MessageRefused("penstock/v1/x", b"\xff\x00", 2, "not JSON"),
         StatsReported(ANONYMOUS, Key("cam-7"), (("fps", 25.0),)),

@@ -30,6 +30,15 @@ def test_stop_of_several_stops_none_when_one_is_unknown(penstock, api):
     assert not [asked for asked in api.asked if asked.startswith("DELETE")]
 
 
+def test_kick_ends_exactly_these_viewers(penstock, api):
+    api.answers["DELETE /viewers/3f2a"] = 204, b""
+    done = penstock("kick", "3f2a")
+    assert (done.exit_code, done.stdout) == (0, "3f2a: ended\n")
+    done = penstock("kick", "../streams/cam-7")
+    assert done.exit_code == 1
+    assert api.asked[-1] == "DELETE /viewers/..%2Fstreams%2Fcam-7"
+
+
 def test_apply_announces_every_stream_of_a_file(penstock, api, tmp_path):
     api.answers["POST /streams"] = 201, {"key": "a", "state": "PENDING"}
     file = tmp_path / "streams.yaml"

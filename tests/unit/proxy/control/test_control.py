@@ -19,7 +19,7 @@ TOKEN = "t"
 async def serving(*, token: str | None = TOKEN) -> AsyncIterator[tuple[World, ClientSession]]:
     async with running(build()) as world:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.add_routes(control.health_routes(world.registry))
+        app.add_routes(control.health_routes(world.registry, {"vanished": 2}))
         app.add_subapp(PREFIX, control.application(world.registry, token))
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -87,6 +87,7 @@ async def test_probes_and_figures_need_no_token():
             ("/healthz", "ok"),
             ("/readyz", "ok"),
             ("/metrics", 'penstock_proxy_sessions{state="idle"} 1.0'),
+            ("/metrics", 'penstock_proxy_viewers_dropped_total{cause="vanished"} 2.0'),
         ):
             async with http.get(path, headers={"Authorization": ""}) as answer:
                 assert answer.status == 200

@@ -336,7 +336,7 @@ def test_a_slow_viewer_is_moved_at_a_packet_and_told_of_the_jump(run) -> None:
             assert aligned(body)
             assert counters_continue(body)
             assert len(body) < 16 * MIB
-            assert here.pump.drops == 0
+            assert here.pump.dropped["too_slow"] == 0
             jump = re.search(rb"\x47\x00\x00[\x20-\x2f]\xb7\x80", body)
             assert jump is not None
             assert decode_errors(body[jump.start() :]) == ""
@@ -361,7 +361,7 @@ def test_a_viewer_that_never_reads_is_dropped_and_slows_nobody(run) -> None:
                 await asyncio.sleep(0.06)
             await until(lambda: viewer.viewer_id not in session.viewers)
             assert viewer.moves == RULE.moves_max
-            assert here.pump.drops == 1
+            assert here.pump.dropped["too_slow"] == 1
             assert len(session.viewers) == 1
             here.stop("cam")
             body = await live.rest()

@@ -353,6 +353,24 @@ async def test_a_new_generation_that_is_on_demand_lets_an_unwatched_upstream_go(
 
 
 @in_world
+async def test_rates_and_moves_of_viewers_are_kept(world: World):
+    session = start(world, "flow:a")
+    stays, goes = viewer("v1"), viewer("v2")
+    session.enter(stays)
+    session.enter(goes)
+    await session.started()
+    for _ in range(40):
+        stays.bytes_sent += 1000
+        await asyncio.sleep(0.5)
+    rates = {shown.viewer_id: shown.rate_bps for shown in session.viewer_views()}
+    assert 12_000 < rates["v1"] < 20_000
+    assert rates["v2"] == 0
+    goes.moves, stays.moves = 2, 1
+    session.leave(goes)
+    assert session.moves == world.registry.totals().moves == 3
+
+
+@in_world
 async def test_an_output_that_is_taken_away_ends_its_viewers_only(world: World):
     session = start(world, "flow:a")
     ts, hls = viewer("v1"), viewer("v2", Output.HLS)

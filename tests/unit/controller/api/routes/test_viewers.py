@@ -12,7 +12,7 @@ P2 = ProxyId("p2")
 
 
 def viewer(name: str, proxy_id: ProxyId = P1, **fields: object) -> Viewer:
-    one = Viewer(name, proxy_id, StreamId("s"), Key("cam-7"), Output.TS, "192.0.2.1", "VLC", 3.0, 10, 0, 0)
+    one = Viewer(name, proxy_id, StreamId("s"), Key("cam-7"), Output.TS, "192.0.2.1", "VLC", 3.0, 10, 0, 26, 0)
     return replace(one, **fields)
 
 
