@@ -39,7 +39,7 @@ from controller.ingest.follower import StateFollower
 from controller.ingest.outgoing import Outbox
 from controller.ingest.subscriber import Pace, Subscriber
 from controller.ingest.topics import Rules
-from controller.proxy_client import ProxyClient, http_session
+from controller.proxy_client import ProxyClient, fingerprint, http_session
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.housekeeping import Housekeeper, Retention
 from controller.reconcile.loop import Reconciler
@@ -47,7 +47,7 @@ from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
 from controller.reconcile.watch import Watchers
 from controller.settings import Address, Settings
-from controller.store import counters, history, migrate, proxies, record, streams
+from controller.store import counters, history, migrate, proxies, record, sources, streams
 from controller.store.engine import Database
 from controller.store.record import Recorded
 
@@ -126,7 +126,13 @@ class _Rooms:
         )
         self.dispatcher = Dispatcher(database, observer, token=token, ring=self._look_at)
         self.reconciler = Reconciler(
-            database, observer, self.queue, self.dispatcher, _policy(settings), changed=self._tell
+            database,
+            observer,
+            self.queue,
+            self.dispatcher,
+            _policy(settings),
+            changed=self._tell,
+            ask_for_births=self._ask_every_source,
         )
         self.watchers = Watchers(observer, self.queue)
         self.housekeeper = Housekeeper(
@@ -199,6 +205,9 @@ class _Rooms:
     def _ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
         for source_id in source_ids:
             self.outbox.ask_for_birth(source_id)
+
+    async def _ask_every_source(self) -> None:
+        self._ask_for_births([source.id for source in await self.database.read(sources.load_all)])
 
     async def _run_now(self) -> None:
         await self.reconciler.cycle(Look(None))
@@ -335,6 +344,7 @@ def _policy(settings: Settings) -> Policy:
         orphan_grace=timedelta(seconds=settings.orphan_grace_seconds),
         flow_grace=timedelta(seconds=settings.flow_grace_seconds),
         stall_timeout=None if stall is None else timedelta(seconds=stall),
+        fingerprint=fingerprint,
     )
 
 

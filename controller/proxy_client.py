@@ -5,6 +5,7 @@ retries nothing; whatever is not a readable answer is a :class:`ProxyUnreachable
 """
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -238,6 +239,12 @@ def _to_wire(key: Key, spec: StreamSpec) -> contract.SessionSpec:
     )
 
 
+@functools.lru_cache(maxsize=50_000)
+def fingerprint(key: Key, spec: StreamSpec) -> str:
+    """Return what a proxy reports as the fingerprint of a session that runs this spec for this key."""
+    return contract.digest(_to_wire(key, spec))
+
+
 def _to_reply(reply: contract.CommandReply, outcome: str) -> Reply:
     return Reply(
         outcome=ReplyOutcome(outcome),
@@ -270,6 +277,7 @@ def _to_session(view: contract.SessionView) -> Session:
         bitrate_bps=view.bitrate_bps,
         last_byte_age_seconds=view.last_byte_age_seconds,
         uptime_seconds=view.uptime_seconds,
+        spec_digest=view.spec_digest,
     )
 
 

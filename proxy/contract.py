@@ -254,6 +254,10 @@ class Problem(BaseModel):
 
 
 def digest(spec: SessionSpec) -> str:
-    """Return a short fingerprint of everything in the spec: equal specs, equal digests."""
-    canonical = spec.model_dump_json(exclude_defaults=False)
+    """Return a short fingerprint of everything in the spec: equal specs, equal digests.
+
+    What is as by default is left out, so that two versions of which one knows more fields agree on a spec that does
+    not use them.
+    """
+    canonical = spec.model_dump_json(exclude_defaults=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from controller import settings as controller_settings
-from controller.cli import states
+from controller.cli import drifts, states
 from proxy import settings as proxy_settings
 
 MADE = "<!-- Made by `make docs` from the code. Edits here are lost. -->"
@@ -21,7 +21,7 @@ MADE = "<!-- Made by `make docs` from the code. Edits here are lost. -->"
 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
-    return {"settings.md": settings_page(), "cli.md": cli_page(), "states.md": states.page()}
+    return {"settings.md": settings_page(), "cli.md": cli_page(), "states.md": states.page(), "drift.md": drifts.page()}
 
 
 def write(folder: Path) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from controller.domain.model import BootId, Key, Output, ProxyId, Run, Stream, StreamId
+from controller.domain.model import BootId, CommandKind, Key, Output, ProxyId, Run, Stream, StreamId
 
 NO_BOOT = BootId("")
 """Of a proxy that has not answered yet."""
@@ -61,6 +61,8 @@ class Session:
     bitrate_bps: int = 0
     last_byte_age_seconds: float | None = None
     uptime_seconds: float = 0.0
+    spec_digest: str = ""
+    """The proxy's fingerprint of the spec that runs."""
 
     @property
     def viewers(self) -> int:
@@ -129,6 +131,19 @@ class DriftKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckCommand:
+    """A command that was sent many times, and never answered."""
+
+    key: Key
+    stream_id: StreamId
+    generation: int
+    proxy_id: ProxyId
+    kind: CommandKind
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """All that the database says, as one reading."""
 
@@ -139,6 +154,8 @@ class Desired:
     drifts: Mapping[DriftKey, DriftSeen] = field(default_factory=lambda: MappingProxyType({}))
     pending: frozenset[tuple[StreamId, int, ProxyId]] = frozenset()
     """(stream, generation, proxy) with a command waiting in the outbox."""
+    stuck: tuple[StuckCommand, ...] = ()
+    """Of the commands that wait: those that were sent many times."""
     keys: frozenset[Key] | None = None
     """When not None, only these keys were read: nothing may be concluded about others."""
 

@@ -6,7 +6,7 @@ proxy is told, and no network is awaited inside a transaction.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,7 +41,11 @@ class Reading:
 
 
 class Reconciler:
-    """Repeats the cycle for whatever the queue names."""
+    """Repeats the cycle for whatever the queue names.
+
+    ``changed`` is told of every cycle that decided something; ``ask_for_births`` asks every source for the full list of
+    its streams.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Reconciler:
         policy: Policy,
         *,
         changed: Callable[[], None],
+        ask_for_births: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._observer = observer
@@ -59,6 +64,7 @@ class Reconciler:
         self._dispatcher = dispatcher
         self._policy = policy
         self._changed = changed
+        self._ask_for_births = ask_for_births
         self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
         self.cycles = 0
@@ -108,6 +114,8 @@ class Reconciler:
             self._dispatcher.wake()
             self._changed()
         self._report(look, reading, planned, began)
+        if planned.asks_for_births:
+            await self._ask_for_births()
         if look.is_full:
             await self._mark_synced(reading, planned)
         self.cycles += 1

@@ -12,10 +12,14 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
+from controller.domain.observation import StuckCommand
 from controller.store import batches, dialects, rows
 from controller.store.tables import outbox, placements
 
 _IS_PENDING = outbox.c.settled_at.is_(None)
+
+STUCK_ATTEMPTS = 5
+"""A command that was sent this often without an answer is told of."""
 
 OVERTAKEN = "overtaken"
 """The outcome of a command that was settled without being sent, because a later one says more."""
@@ -129,6 +133,25 @@ def pending(session: Session, keys: Collection[Key] | None = None) -> frozenset[
         rows_found = session.execute(select(*columns).where(_IS_PENDING, condition).distinct())
         found.update((StreamId(row.stream_id), row.generation, ProxyId(row.proxy_id)) for row in rows_found)
     return frozenset(found)
+
+
+def stuck(session: Session, keys: Collection[Key] | None = None) -> tuple[StuckCommand, ...]:
+    """Return the commands that wait (about these keys) and were sent at least ``STUCK_ATTEMPTS`` times."""
+    return tuple(
+        StuckCommand(
+            key=Key(row.key),
+            stream_id=StreamId(row.stream_id),
+            generation=row.generation,
+            proxy_id=ProxyId(row.proxy_id),
+            kind=CommandKind(row.kind),
+            attempts=row.attempts,
+            error=row.error,
+        )
+        for condition in _about(keys)
+        for row in session.execute(
+            select(outbox).where(_IS_PENDING, outbox.c.attempts >= STUCK_ATTEMPTS, condition).order_by(outbox.c.id)
+        )
+    )
 
 
 def backlog(session: Session) -> Backlog:

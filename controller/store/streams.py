@@ -76,6 +76,7 @@ def desired(
         closed=MappingProxyType({stream_id: run.stream for stream_id, run in others.items() if _is_closed(run.stream)}),
         drifts=MappingProxyType(drift.load_open(session, keys)),
         pending=outbox.pending(session, keys),
+        stuck=outbox.stuck(session, keys),
         keys=None if keys is None else frozenset(keys),
     )
 

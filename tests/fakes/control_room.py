@@ -55,8 +55,15 @@ class ControlRoom:
             database, self.observer, token=token, ring=self.queue.ring, limits=Limits(idle_seconds=0.02), backoff=QUICK
         )
         self.changes = 0
+        self.births_asked = 0
         self.reconciler = Reconciler(
-            database, self.observer, self.queue, self.dispatcher, policy or Policy(), changed=self._count
+            database,
+            self.observer,
+            self.queue,
+            self.dispatcher,
+            policy or Policy(),
+            changed=self._count,
+            ask_for_births=self._ask_for_births,
         )
         self.watchers = Watchers(self.observer, self.queue)
         self._ids = itertools.count(1)
@@ -68,6 +75,9 @@ class ControlRoom:
 
     def _count(self) -> None:
         self.changes += 1
+
+    async def _ask_for_births(self) -> None:
+        self.births_asked += 1
 
     async def announce(self, key: str, epoch: int = 1, spec: StreamSpec = SPEC) -> None:
         cause = Cause("source:enc-1", "test")

@@ -104,6 +104,21 @@ async def test_pending_and_backlog(database: Database) -> None:
     assert await database.read(outbox.backlog) == Backlog(1, later(1))
 
 
+async def test_a_command_that_was_sent_many_times_is_told_of(database: Database) -> None:
+    await database.write(outbox.add, [command("a"), command("b")], now=NOW)
+    pending, other = await database.read(outbox.due, NOW, 10)
+    many = replace(pending, attempts=outbox.STUCK_ATTEMPTS - 1)
+    again = [(many, later(5), "no answer"), (replace(other, attempts=outbox.STUCK_ATTEMPTS - 2), later(5), "no answer")]
+    await database.write(outbox.postpone, again)
+    [found] = await database.read(outbox.stuck)
+    assert (found.stream_id, found.proxy_id, found.kind) == ("a", P1, CommandKind.STOP)
+    assert (found.attempts, found.error) == (outbox.STUCK_ATTEMPTS, "no answer")
+    assert (await database.read(streams.desired)).stuck == (found,)
+    assert await database.read(outbox.stuck, [Key("key-b")]) == ()
+    await database.write(outbox.settle, {pending.id: "stopped"}, now=later(6))
+    assert await database.read(outbox.stuck) == ()
+
+
 async def test_pruning_takes_only_what_is_settled(database: Database) -> None:
     await database.write(outbox.add, [command("a"), command("b"), command("c")], now=NOW)
     first, second, third = await ids(database)

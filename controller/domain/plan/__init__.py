@@ -6,15 +6,17 @@ command names its exact target; nothing is stopped for want of a row before it w
 old generation goes only when this very observation shows the new one.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from controller.domain.observation import Desired, Observed
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
-from controller.domain.plan.vocabulary import Action, Drift, DriftClass, DriftKind, Plan, Policy, Verb
+from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
+from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Verb
 
-__all__ = ["Action", "Drift", "DriftClass", "DriftKind", "Plan", "Policy", "Verb", "plan"]
+__all__ = ["Action", "Drift", "DriftClass", "DriftKind", "GateKind", "Plan", "Policy", "Verb", "plan"]
 
 
 def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime) -> Plan:
@@ -41,4 +43,14 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime) ->
             changes.append(change)
     orphans = OrphanPlanner(desired, runs, fleet, policy, now)
     orphans.plan()
-    return Plan((*actions, *orphans.actions), tuple(changes), tuple(orphans.stops))
+    actions += [*orphans.actions, *_report_stuck(desired, fleet)]
+    return Plan(tuple(actions), tuple(changes), tuple(orphans.stops), orphans.asks_for_births)
+
+
+def _report_stuck(desired: Desired, fleet: Fleet) -> Iterator[Action]:
+    """A proxy that lists and does not obey is told of; one that is unreachable is so already."""
+    for stuck in desired.stuck:
+        if fleet.is_fresh(stuck.proxy_id):
+            target = (stuck.key, stuck.stream_id, stuck.proxy_id, stuck.generation)
+            evidence = f"{stuck.kind} was sent {stuck.attempts} times: {stuck.error}"
+            yield Action.hold(Drift(DriftKind.OUTBOX_STUCK, *target, evidence), REPORTED)

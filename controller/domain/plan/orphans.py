@@ -6,7 +6,8 @@ from datetime import datetime
 from controller.domain.model import Command, CommandKind, Key, Run, StreamId
 from controller.domain.observation import Desired, ProxyView, Session, SessionState
 from controller.domain.plan.proxies import Fleet
-from controller.domain.plan.vocabulary import Action, Drift, DriftKind, Policy, Verb
+from controller.domain.plan.taxonomy import DriftKind, GateKind
+from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Policy, Verb
 
 
 class OrphanPlanner:
@@ -29,6 +30,8 @@ class OrphanPlanner:
                 self._newest[stream.key] = run
         self.actions: list[Action] = []
         self.stops: list[Command] = []
+        self.asks_for_births = False
+        """Whether something was seen for the first time that a source may claim."""
 
     def plan(self) -> None:
         for view, session in self._fleet.sessions():
@@ -47,10 +50,13 @@ class OrphanPlanner:
     def _look_at_generation(self, view: ProxyView, session: Session, run: Run) -> None:
         """Its stream runs, at another generation."""
         evidence = f"generation {session.generation}, the database is at {run.stream.generation}"
+        kind = DriftKind.ORPHAN_GENERATION
+        if run.wanted and all(placement.proxy_id != view.proxy_id for placement in run.wanted):
+            kind, evidence = DriftKind.DUPLICATE_SESSION, f"{evidence} on proxy {run.wanted[-1].proxy_id}"
         if self._runs_elsewhere(run):
-            self._stop(view, session, DriftKind.ORPHAN_GENERATION, f"{evidence}; its replacement was seen")
+            self._stop(view, session, kind, f"{evidence}; its replacement was seen")
         else:
-            self._hold(view, session, DriftKind.ORPHAN_GENERATION, evidence, "its replacement has to be seen first")
+            self._hold(_drift(view, session, kind, evidence), REPLACEMENT)
 
     def _runs_elsewhere(self, run: Run) -> bool:
         """Whether this very observation shows the session that the run wants."""
@@ -68,33 +74,32 @@ class OrphanPlanner:
             self._stop(view, session, DriftKind.ORPHAN_SUPERSEDED, f"epoch {session.epoch}, the key is at {epoch}")
         elif epoch < session.epoch:
             evidence = f"epoch {session.epoch}, the database is at {epoch}"
-            self._hold(view, session, DriftKind.NEWER_THAN_DATABASE, evidence, "reported only")
+            self._hold(_drift(view, session, DriftKind.NEWER_THAN_DATABASE, evidence), REPORTED)
         elif run.stream.state.is_active:
             evidence = f"the same key and epoch as stream {run.stream.id}"
             if self._runs_elsewhere(run):
                 self._look_at_unknown(view, session, f"{evidence}, which runs elsewhere")
             else:
-                self._hold(view, session, DriftKind.ORPHAN_UNKNOWN, evidence, "that stream takes it over")
+                self._hold(_drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence), TAKEOVER)
         else:
             self._stop(view, session, DriftKind.ORPHAN_ENDED, f"epoch {epoch} of the key has ended")
 
     def _look_at_unknown(self, view: ProxyView, session: Session, evidence: str) -> None:
-        drift = self._drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence)
+        drift = _drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence)
         seen = self._desired.drifts.get(drift.drift_key)
         looks = (seen.looks if seen else 0) + 1
         age = self._now - seen.first_seen if seen else self._now - self._now
-        if looks >= self._policy.orphan_looks and age >= self._policy.orphan_grace:
+        grace = self._policy.grace(drift.kind)
+        if looks >= self._policy.orphan_looks and age >= grace:
             self._stop(view, session, drift.kind, f"{drift.evidence}; nobody claimed it in {age.total_seconds():.0f} s")
         else:
-            grace = self._policy.orphan_grace.total_seconds()
-            self._hold(
-                view, session, drift.kind, drift.evidence, f"{grace:.0f} s and {self._policy.orphan_looks} looks"
-            )
+            text = f"{grace.total_seconds():.0f} s and {self._policy.orphan_looks} looks"
+            self._hold(drift, Gate(GateKind.GRACE, text))
 
     def _stop(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> None:
-        drift = self._drift(view, session, kind, evidence)
+        drift = _drift(view, session, kind, evidence)
         if (session.stream_id, session.generation, view.proxy_id) in self._desired.pending:
-            self.actions.append(self._action(Verb.HOLD, view, session, drift, "its stop is on the way"))
+            self._hold(drift, SENT)
             return
         self.stops.append(
             Command(
@@ -108,15 +113,22 @@ class OrphanPlanner:
                 why=f"{kind}: {evidence}",
             )
         )
-        self.actions.append(self._action(Verb.STOP, view, session, drift))
-
-    def _hold(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str, gate: str) -> None:
-        self.actions.append(self._action(Verb.HOLD, view, session, self._drift(view, session, kind, evidence), gate))
-
-    def _drift(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> Drift:
-        return Drift(kind, session.key, session.stream_id, view.proxy_id, session.generation, evidence)
-
-    def _action(self, verb: Verb, view: ProxyView, session: Session, drift: Drift, gate: str = "") -> Action:
-        return Action(
-            verb, session.key, session.stream_id, view.proxy_id, session.generation, drift.evidence, drift, gate
+        self.actions.append(
+            Action(Verb.STOP, session.key, session.stream_id, view.proxy_id, session.generation, drift.evidence, drift)
         )
+
+    def _hold(self, drift: Drift, gate: Gate) -> None:
+        if drift.kind in _MAY_BE_CLAIMED and drift.drift_key not in self._desired.drifts:
+            self.asks_for_births = True
+        self.actions.append(Action.hold(drift, gate))
+
+
+def _drift(view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> Drift:
+    return Drift(kind, session.key, session.stream_id, view.proxy_id, session.generation, evidence)
+
+
+REPLACEMENT = Gate(GateKind.REPLACEMENT, "its replacement has to be seen first")
+TAKEOVER = Gate(GateKind.REPLACEMENT, "that stream takes it over")
+SENT = Gate(GateKind.SENT, "its stop is on the way")
+
+_MAY_BE_CLAIMED = frozenset({DriftKind.ORPHAN_UNKNOWN, DriftKind.NEWER_THAN_DATABASE})

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from controller.domain.model import Key, ProxyId, Stream, StreamId
-from controller.domain.observation import Observed, ProxyView, Session
+from controller.domain.observation import NO_BOOT, Observed, ProxyView, Session
 
 
 class Fleet:
@@ -16,6 +16,9 @@ class Fleet:
         self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
         self._by_placement: dict[tuple[ProxyId, StreamId, int], Session] = {}
         self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
+        self.is_named = all(view.boot_id != NO_BOOT for view in observed.proxies)
+        """Whether every configured proxy has said its name, so that any other name is surely none of theirs."""
+        self.session_count = sum(len(view.sessions) for view in observed.proxies if view.is_fresh)
         self._listed = {session.stream_id for view in observed.proxies for session in view.sessions}
         for view in observed.proxies:
             for session in view.sessions:
@@ -25,6 +28,10 @@ class Fleet:
 
     def session(self, proxy_id: ProxyId, stream_id: StreamId, generation: int) -> Session | None:
         return self._by_placement.get((proxy_id, stream_id, generation))
+
+    def is_fresh(self, proxy_id: ProxyId) -> bool:
+        view = self.views.get(proxy_id)
+        return view is not None and view.is_fresh
 
     def lists(self, stream_id: StreamId) -> bool:
         """Whether any proxy, fresh or not, was last seen with a session of this stream."""

@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from controller.domain.lifecycle import Draft
 from controller.domain.machine import Event, Facts
 from controller.domain.model import (
     Cause,
@@ -17,10 +16,11 @@ from controller.domain.model import (
     Stream,
 )
 from controller.domain.observation import Desired, Freshness, ProxyView, Session, SessionState
+from controller.domain.plan import conditions
 from controller.domain.plan.proxies import Fleet
-from controller.domain.plan.vocabulary import Action, Drift, DriftKind, Policy, Verb
-
-RECONCILER = "reconciler"
+from controller.domain.plan.steps import RECONCILER, Steps
+from controller.domain.plan.taxonomy import DriftKind
+from controller.domain.plan.vocabulary import REPORTED, Drift, Policy, Verb
 
 
 class RunPlanner:
@@ -32,8 +32,9 @@ class RunPlanner:
         self._fleet = fleet
         self._policy = policy
         self._now = now
-        self.draft = Draft(run, Cause(RECONCILER, "plan"), now)
-        self.actions: list[Action] = []
+        self._steps = Steps(run, now)
+        self.draft = self._steps.draft
+        self.actions = self._steps.actions
 
     def plan(self) -> None:
         stream = self._run.stream
@@ -50,7 +51,7 @@ class RunPlanner:
             self._check_stall_clock()
         if self._stream.state is State.ENDED and not self.draft.run.placements and not self._is_listed():
             self._advance(Event.ALL_GONE, "every placement was observed gone")
-        self._set_conditions()
+        conditions.describe(self.draft, self._fleet)
 
     @property
     def _stream(self) -> Stream:
@@ -68,9 +69,10 @@ class RunPlanner:
 
     def _doubt_live(self) -> None:
         """LIVE means seen. Where every proxy concerned has answered and none runs it, the row was changed by hand."""
-        is_known = all(self._is_reachable(placement) for placement in self.draft.run.wanted)
+        is_known = all(self._fleet.is_fresh(placement.proxy_id) for placement in self.draft.run.wanted)
         if self._stream.state is State.LIVE and is_known and not self._is_listed():
-            self._advance(Event.SESSION_MISSING, "no proxy runs a session of it")
+            why = "no proxy runs a session of it"
+            self._advance(Event.SESSION_MISSING, why, self._steps.drift(DriftKind.STATE_NOT_OBSERVED, why))
 
     def _retire_older(self) -> None:
         """Only the newest wanted placement is wanted; the others stop once it was seen."""
@@ -88,7 +90,9 @@ class RunPlanner:
             self._stop_forgotten(placement, view)
         elif placement.state.is_wanted:
             self._look_at_wanted(placement, view)
-        elif view is not None and view.is_fresh:
+        elif view is None:
+            self._report_unknown_proxy(placement)
+        elif view.is_fresh:
             self._look_at_stopping(placement, view)
 
     def _stop_forgotten(self, placement: Placement, view: ProxyView | None) -> None:
@@ -96,12 +100,11 @@ class RunPlanner:
         if view is not None and view.is_fresh and view.boot_id != placement.boot_id:
             self._confirm_gone(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
             return
-        drift = self._drift(
-            DriftKind.PLACEMENT_NOT_STOPPING, placement, f"the stream is {self._stream.state}, its placement is wanted"
-        )
+        evidence = f"the stream is {self._stream.state}, its placement is wanted"
+        drift = self._steps.drift(DriftKind.PLACEMENT_NOT_STOPPING, evidence, placement)
         self.draft.mark_stopping(placement.generation)
         self.draft.command(CommandKind.STOP, placement.generation, drift.evidence)
-        self._act(Verb.STOP, placement, drift.evidence, drift)
+        self._steps.act(Verb.STOP, placement, drift.evidence, drift)
 
     def _look_at_wanted(self, placement: Placement, view: ProxyView | None) -> None:
         if view is None or not view.is_fresh:
@@ -118,9 +121,10 @@ class RunPlanner:
     def _look_at_unreachable(self, placement: Placement, view: ProxyView | None) -> None:
         """Unknown is not absent: nothing is killed or moved before the proxy counts as lost."""
         if view is not None and view.freshness is Freshness.LOST and self._has_other_proxy(placement):
-            drift = self._drift(DriftKind.PROXY_LOST, placement, f"proxy {placement.proxy_id} is lost: {view.error}")
+            evidence = f"proxy {placement.proxy_id} is lost: {view.error}"
+            drift = self._steps.drift(DriftKind.PROXY_LOST, evidence, placement)
             self.draft.mark_stopping(placement.generation)
-            self._act(Verb.MOVE, placement, drift.evidence, drift)
+            self._steps.act(Verb.MOVE, placement, drift.evidence, drift)
             if self._stream.state is State.LIVE:
                 self._advance(Event.SESSION_MISSING, drift.evidence)
             return
@@ -128,12 +132,23 @@ class RunPlanner:
         silent_since = seen or placement.observed_at or placement.requested_at
         if self._stream.state is State.LIVE and self._now - silent_since >= self._policy.flow_grace:
             self._advance(Event.FLOW_LOST, f"proxy {placement.proxy_id} is unreachable")
+        if view is None:
+            self._report_unknown_proxy(placement)
+
+    def _report_unknown_proxy(self, placement: Placement) -> None:
+        if self._fleet.is_named:
+            evidence = f"no proxy is called {placement.proxy_id}"
+            self._steps.hold(self._steps.drift(DriftKind.UNKNOWN_PROXY, evidence, placement), REPORTED)
 
     def _has_other_proxy(self, placement: Placement) -> bool:
         views = self._fleet.views.values()
         return any(v.is_fresh and not v.is_draining and v.proxy_id != placement.proxy_id for v in views)
 
     def _look_at_absent(self, placement: Placement, view: ProxyView) -> None:
+        waited = self._now - placement.requested_at
+        if placement.state is PlacementState.REQUESTED and waited >= self._policy.grace(DriftKind.OBSERVED_LAG):
+            evidence = f"asked for {waited.total_seconds():.0f} s ago"
+            self._steps.hold(self._steps.drift(DriftKind.OBSERVED_LAG, evidence, placement), REPORTED)
         if self._is_pending(placement):
             return
         ahead = [
@@ -143,9 +158,9 @@ class RunPlanner:
         ]
         if ahead:
             evidence = f"the proxy runs generation {max(ahead)}, the database knows {placement.generation}"
-            drift = self._drift(DriftKind.GENERATION_AHEAD, placement, evidence)
+            drift = self._steps.drift(DriftKind.GENERATION_AHEAD, evidence, placement)
             self.draft.mark_gone(placement.generation)
-            self._act(Verb.CONFIRM_GONE, placement, evidence, drift)
+            self._steps.act(Verb.CONFIRM_GONE, placement, evidence, drift)
         elif placement.reply_sequence is None and placement.state is PlacementState.REQUESTED:
             self._resend_start(placement)
         elif view.sequence >= (placement.reply_sequence or 0):
@@ -154,16 +169,16 @@ class RunPlanner:
     def _resend_start(self, placement: Placement) -> None:
         if placement.spec_generation != self._stream.spec_generation:
             self._replace(placement)
-        elif self._now - placement.requested_at >= self._policy.start_grace:
+        elif self._now - placement.requested_at >= self._policy.grace(DriftKind.MISSING_SESSION):
             why = "its start was never answered"
             self.draft.command(CommandKind.ENSURE, placement.generation, why)
-            self._act(Verb.RESEND, placement, why, self._drift(DriftKind.MISSING_SESSION, placement, why))
+            self._steps.act(Verb.RESEND, placement, why, self._steps.drift(DriftKind.MISSING_SESSION, why, placement))
 
     def _lose(self, placement: Placement, evidence: str) -> None:
         """The session is surely not there: the placement is gone, and a newer generation takes its place."""
         self.draft.mark_gone(placement.generation)
-        drift = self._drift(DriftKind.MISSING_SESSION, placement, evidence)
-        self._act(Verb.CONFIRM_GONE, placement, evidence, drift)
+        drift = self._steps.drift(DriftKind.MISSING_SESSION, evidence, placement)
+        self._steps.act(Verb.CONFIRM_GONE, placement, evidence, drift)
         if self._stream.state is State.LIVE:
             self._advance(Event.SESSION_MISSING, evidence)
 
@@ -175,12 +190,16 @@ class RunPlanner:
             return
         if placement.state is PlacementState.REQUESTED:
             self.draft.mark_observed(placement.generation)
-            self._act(Verb.OBSERVE, placement, "the session was seen")
+            self._steps.act(Verb.OBSERVE, placement, "the session was seen")
         if self._stream.state is State.STARTING:
             self._advance(Event.SESSION_OBSERVED, f"seen on proxy {placement.proxy_id}")
         self._check_flow(session)
-        if self._stream.state.is_active and placement.spec_generation != self._stream.spec_generation:
+        if not self._stream.state.is_active:
+            return
+        if placement.spec_generation != self._stream.spec_generation:
             self._replace(placement)
+        else:
+            self._check_fingerprint(placement, session)
 
     def _finish(self, placement: Placement, session: Session) -> None:
         """A session that is over by itself is never a missing one."""
@@ -191,7 +210,7 @@ class RunPlanner:
             return
         if session.finished_reason in ("upstream_ended", "start_failed"):
             reason = Reason(session.finished_reason)
-            self._act(Verb.ADVANCE, placement, f"the session finished: {session.finished_reason}")
+            self._steps.act(Verb.ADVANCE, placement, f"the session finished: {session.finished_reason}")
             facts = Facts(session_is_observed=True, finish_is_final=True)
             self.draft.because(Cause(RECONCILER, f"the session finished: {session.finished_reason}"))
             self.draft.send(Event.SESSION_FINISHED, facts, reason=reason, detail=detail)
@@ -199,7 +218,7 @@ class RunPlanner:
         self.draft.mark_stopping(placement.generation)
         self.draft.command(CommandKind.STOP, placement.generation, "the session failed")
         self.draft.count_failure(self._policy.backoff.delay(self._stream.failures))
-        self._act(Verb.STOP, placement, f"the session failed: {detail}")
+        self._steps.act(Verb.STOP, placement, f"the session failed: {detail}")
         self._advance(Event.SESSION_FINISHED, detail)
 
     def _check_flow(self, session: Session) -> None:
@@ -216,13 +235,22 @@ class RunPlanner:
         if session.state is SessionState.FLOWING and stream.failures:
             self.draft.forget_failures()
 
-    def _replace(self, placement: Placement) -> None:
+    def _check_fingerprint(self, placement: Placement, session: Session) -> None:
+        """The right fence, and perhaps not the right spec: somebody has changed a row, or told the proxy."""
+        if self._policy.fingerprint is None or not session.spec_digest:
+            return
+        wished = self._policy.fingerprint(self._stream.key, self._stream.spec)
+        if wished != session.spec_digest:
+            evidence = f"the proxy runs spec {session.spec_digest}, the row wishes {wished}"
+            self._replace(placement, self._steps.drift(DriftKind.WRONG_SPEC, evidence, placement))
+
+    def _replace(self, placement: Placement, drift: Drift | None = None) -> None:
         """Another spec: a newer generation on the same proxy takes the key in place, and its viewers stay."""
-        why = f"spec {self._stream.spec_generation} instead of {placement.spec_generation}"
+        why = drift.evidence if drift else f"spec {self._stream.spec_generation} instead of {placement.spec_generation}"
         self.draft.mark_stopping(placement.generation)
         generation = self._stream.generation + 1
         self.draft.place(placement.proxy_id, placement.boot_id, generation=generation, why=why)
-        self.actions.append(self._action(Verb.REPLACE, placement.proxy_id, generation, why))
+        self._steps.note(Verb.REPLACE, placement.proxy_id, generation, why, drift)
 
     def _look_at_stopping(self, placement: Placement, view: ProxyView) -> None:
         session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
@@ -263,15 +291,15 @@ class RunPlanner:
         since = self._now - (placement.stopping_at or self._now)
         why = "its stop was never answered" if session is None else "still listed after its stop"
         drift = None
-        if session is not None and since >= self._policy.stop_grace:
+        if session is not None and since >= self._policy.grace(DriftKind.STUCK_STOPPING):
             evidence = f"still listed {since.total_seconds():.0f} s after its stop was decided"
-            drift = self._drift(DriftKind.STUCK_STOPPING, placement, evidence)
+            drift = self._steps.drift(DriftKind.STUCK_STOPPING, evidence, placement)
         self.draft.command(CommandKind.STOP, placement.generation, why)
-        self._act(Verb.RESEND, placement, why, drift)
+        self._steps.act(Verb.RESEND, placement, why, drift)
 
     def _confirm_gone(self, placement: Placement, evidence: str) -> None:
         self.draft.mark_gone(placement.generation)
-        self._act(Verb.CONFIRM_GONE, placement, evidence)
+        self._steps.act(Verb.CONFIRM_GONE, placement, evidence)
 
     def _is_pending(self, placement: Placement) -> bool:
         is_told = self.draft.is_told_to_stop(placement.generation)
@@ -304,7 +332,7 @@ class RunPlanner:
         generation = stream.generation + 1
         why = "no placement" if not self._run.placements else "its placement is gone"
         self.draft.place(chosen.proxy_id, chosen.boot_id, generation=generation, why=why)
-        self.actions.append(self._action(Verb.PLACE, chosen.proxy_id, generation, why))
+        self._steps.note(Verb.PLACE, chosen.proxy_id, generation, why)
 
     def _explain_backing_off(self, stream: Stream) -> None:
         """Where a reply has not said already why it is not placed."""
@@ -320,75 +348,7 @@ class RunPlanner:
         if timeout is not None and self._now - stream.state_since >= timeout:
             self._advance(Event.STALL_TIMEOUT, f"stalled for {timeout.total_seconds():.0f} s")
 
-    def _set_conditions(self) -> None:
-        stream = self._stream
-        if not stream.state.is_active:
-            self._set_stopping_condition()
-            return
-        placement = max(self.draft.run.wanted, key=lambda p: p.generation, default=None)
-        if placement is None:
-            self._forget_flow()
-            return
-        where = f"on proxy {placement.proxy_id}"
-        if placement.state is PlacementState.OBSERVED:
-            self.draft.set_condition(ConditionType.PLACED, ConditionStatus.TRUE, "Observed", where)
-        else:
-            self.draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, "Requested", where)
-        self._set_flow_condition(placement)
-
-    def _forget_flow(self) -> None:
-        """Nothing is said any more of a session that nobody lists."""
-        if not self._is_listed():
-            self.draft.clear_condition(ConditionType.FLOWING)
-
-    def _set_flow_condition(self, placement: Placement) -> None:
-        view = self._fleet.views.get(placement.proxy_id)
-        if view is None or not view.is_fresh:
-            reason, message = "ProxyUnreachable", view.error if view is not None else "its proxy is not configured"
-            self.draft.set_condition(ConditionType.FLOWING, ConditionStatus.UNKNOWN, reason, message)
-            return
-        session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
-        if session is None:
-            self._forget_flow()
-            return
-        match session.state:
-            case SessionState.FLOWING:
-                status, reason, message = ConditionStatus.TRUE, "Flowing", ""
-            case SessionState.IDLE if session.detail:
-                status, reason, message = ConditionStatus.FALSE, "StartFailed", session.detail
-            case SessionState.IDLE:
-                status, reason, message = ConditionStatus.UNKNOWN, "Idle", "nobody watches"
-            case _:
-                status, reason, message = ConditionStatus.FALSE, session.state.value.capitalize(), session.detail
-        self.draft.set_condition(ConditionType.FLOWING, status, reason, message)
-
-    def _set_stopping_condition(self) -> None:
-        left = self.draft.run.placements
-        if self._stream.state is State.ENDED and left:
-            unreachable = [p.proxy_id for p in left if not self._is_reachable(p)]
-            reason = "ProxyUnreachable" if unreachable else "Stopping"
-            message = f"waiting for {', '.join(sorted({p.proxy_id for p in left}))}"
-            self.draft.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.FALSE, reason, message)
-
-    def _is_reachable(self, placement: Placement) -> bool:
-        view = self._fleet.views.get(placement.proxy_id)
-        return view is not None and view.is_fresh
-
     # Words
 
-    def _advance(self, event: Event, why: str) -> None:
-        before = self._stream.state
-        self.draft.because(Cause(RECONCILER, why))
-        after = self.draft.send(event, self.draft.facts(is_listed=self._is_listed()), detail=why)
-        if after is not before:
-            self.actions.append(self._action(Verb.ADVANCE, "", 0, f"{before} -> {after}: {why}"))
-
-    def _drift(self, kind: DriftKind, placement: Placement, evidence: str) -> Drift:
-        stream = self._stream
-        return Drift(kind, stream.key, stream.id, placement.proxy_id, placement.generation, evidence)
-
-    def _act(self, verb: Verb, placement: Placement, why: str, drift: Drift | None = None) -> None:
-        self.actions.append(self._action(verb, placement.proxy_id, placement.generation, why, drift))
-
-    def _action(self, verb: Verb, proxy_id: str, generation: int, why: str, drift: Drift | None = None) -> Action:
-        return Action(verb, self._stream.key, self._stream.id, proxy_id, generation, why, drift)
+    def _advance(self, event: Event, why: str, drift: Drift | None = None) -> None:
+        self._steps.advance(event, why, is_listed=self._is_listed(), drift=drift)

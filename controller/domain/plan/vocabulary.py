@@ -1,58 +1,14 @@
-"""What a plan is made of: drift kinds, actions, the policy they are decided by."""
+"""What a plan is made of: drifts, actions, the policy they are decided by."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from controller.domain.model import Change, Command
+from controller.domain.model import Change, Command, Key, StreamSpec
 from controller.domain.observation import DriftKey
+from controller.domain.plan.taxonomy import DriftKind, GateKind
 from controller.domain.retry import Backoff
-
-
-class DriftClass(StrEnum):
-    """How dangerous the repair is."""
-
-    ADDITIVE = "A"
-    """Starts something that is missing."""
-    EVIDENCED = "E"
-    """Stops something, and a row of the database says that it is over."""
-    UNEVIDENCED = "N"
-    """Would stop something of which the database knows nothing: held first."""
-    REPORT = "R"
-    """Never repaired by itself."""
-
-
-class DriftKind(StrEnum):
-    """Every difference between placements and sessions has one of these names."""
-
-    MISSING_SESSION = "missing_session"
-    PROXY_LOST = "proxy_lost"
-    ORPHAN_ENDED = "orphan_ended"
-    ORPHAN_SUPERSEDED = "orphan_superseded"
-    ORPHAN_GENERATION = "orphan_generation"
-    ORPHAN_UNKNOWN = "orphan_unknown"
-    GENERATION_AHEAD = "generation_ahead"
-    NEWER_THAN_DATABASE = "newer_than_database"
-    PLACEMENT_NOT_STOPPING = "placement_not_stopping"
-    STUCK_STOPPING = "stuck_stopping"
-
-    @property
-    def drift_class(self) -> DriftClass:
-        return _CLASSES[self]
-
-
-_CLASSES = {
-    DriftKind.MISSING_SESSION: DriftClass.ADDITIVE,
-    DriftKind.PROXY_LOST: DriftClass.ADDITIVE,
-    DriftKind.ORPHAN_ENDED: DriftClass.EVIDENCED,
-    DriftKind.ORPHAN_SUPERSEDED: DriftClass.EVIDENCED,
-    DriftKind.ORPHAN_GENERATION: DriftClass.EVIDENCED,
-    DriftKind.ORPHAN_UNKNOWN: DriftClass.UNEVIDENCED,
-    DriftKind.GENERATION_AHEAD: DriftClass.ADDITIVE,
-    DriftKind.NEWER_THAN_DATABASE: DriftClass.REPORT,
-    DriftKind.PLACEMENT_NOT_STOPPING: DriftClass.EVIDENCED,
-    DriftKind.STUCK_STOPPING: DriftClass.EVIDENCED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +40,17 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What holds an action back: its kind, and in words what has to happen first."""
+
+    kind: GateKind
+    text: str
+
+
+REPORTED = Gate(GateKind.REPORTED, "reported only")
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """One thing the plan does, or holds back, and why: for people, logs and the drift table."""
 
@@ -96,6 +63,23 @@ class Action:
     drift: Drift | None = None
     gate: str = ""
     """With ``hold``: what must happen before it is done."""
+    gate_kind: GateKind | None = None
+    """With ``hold``: the kind of that gate."""
+
+    @classmethod
+    def hold(cls, drift: Drift, gate: Gate) -> "Action":
+        """Return what says that nothing is done about a drift, and what that waits for."""
+        return cls(
+            verb=Verb.HOLD,
+            key=drift.key,
+            stream_id=drift.stream_id,
+            proxy_id=drift.proxy_id,
+            generation=drift.generation,
+            why=drift.evidence,
+            drift=drift,
+            gate=gate.text,
+            gate_kind=gate.kind,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +94,20 @@ class Policy:
     """A session of which the database knows nothing is stopped after this, if nobody claims it."""
     orphan_looks: int = 2
     """And after this many observations."""
+    lag_grace: timedelta = timedelta(seconds=60)
+    """A placement that a proxy which answers was not seen to run after this is reported."""
     flow_grace: timedelta = timedelta(seconds=10)
     """A wanted upstream, or a proxy, that has been silent for this long makes its stream STALLED."""
     stall_timeout: timedelta | None = None
     """STALLED for this long is ENDED, for streams that announce none themselves. None: never."""
     backoff: Backoff = field(default_factory=Backoff)
+    fingerprint: Callable[[Key, StreamSpec], str] | None = None
+    """What a proxy reports of the session that runs this spec for this key. None: it is not compared."""
+
+    def grace(self, kind: DriftKind) -> timedelta:
+        """How long a drift of this kind has to last before anything is done about it."""
+        grace: timedelta = getattr(self, kind.rule.grace) if kind.rule.grace is not None else timedelta()
+        return grace
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +119,8 @@ class Plan:
     """Per run; each holds only while the run's version is the one it was planned on."""
     stops: tuple[Command, ...] = ()
     """Stops of sessions that belong to no placement."""
+    asks_for_births: bool = False
+    """Whether a session was seen for the first time that a source may know of and the database does not."""
 
     @property
     def is_empty(self) -> bool:

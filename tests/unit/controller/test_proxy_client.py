@@ -11,7 +11,7 @@ import pytest
 from controller.domain.model import BootId, Command, CommandKind, Key, ProxyId, ReplyOutcome, StreamId
 from controller.domain.observation import SessionState
 from controller.errors import ProxyUnreachableError
-from controller.proxy_client import ProxyClient, http_session
+from controller.proxy_client import ProxyClient, fingerprint, http_session
 from proxy import contract
 from tests.fakes.control_room import SPEC, TOKEN, client_of
 from tests.fakes.proxy import FakeProxy, fake_proxy
@@ -253,3 +253,20 @@ async def test_a_line_without_an_end_is_given_up(http, monkeypatch):
     async with http_session() as small, raw(response("200 OK", b"x" * 1_000_000)) as url:
         with pytest.raises(ProxyUnreachableError):
             await anext(client_of(small, url, **LIMITS).watch())
+
+
+async def test_a_fingerprint_is_what_the_proxy_reports(client, fake):
+    await client.send(command(fake), 1)
+    [session] = (await client.list()).sessions
+    assert session.spec_digest == fingerprint(Key("cam-7"), SPEC)
+    assert session.spec_digest != fingerprint(Key("cam-8"), SPEC)
+
+
+def test_a_field_that_a_spec_does_not_use_leaves_its_fingerprint():
+    """A proxy and a controller of different versions must agree on what both can say."""
+
+    class Later(contract.SessionSpec):
+        since_then: int = 0
+
+    said = {"key": "cam-7", "upstreams": [{"url": "http://origin/a.ts"}]}
+    assert contract.digest(Later.model_validate(said)) == contract.digest(contract.SessionSpec.model_validate(said))

@@ -52,6 +52,12 @@ export const DRIFTS: Record<string, string> = {
   newer_than_database: "Newer than anything in the database",
   placement_not_stopping: "Ended, but not told to stop",
   stuck_stopping: "Told to stop, and still there",
+  state_not_observed: "Said to be live, and nobody runs it",
+  duplicate_session: "Runs on two proxies",
+  wrong_spec: "Runs with other settings than it should",
+  unknown_proxy: "Its proxy is not configured any more",
+  outbox_stuck: "Its proxy does not take a command",
+  observed_lag: "Asked for long ago, and not seen",
 };
 
 export const DRIFT_CLASSES: Record<DriftDocument["drift_class"], string> = {

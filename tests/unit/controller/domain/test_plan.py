@@ -501,7 +501,7 @@ class TestOrphans:
     def test_of_another_proxy_is_stopped_when_the_right_one_is_seen(self, generation):
         duplicate = make.view(make.session(generation=generation), **ON_P2)
         thought = planned(settled(), make.view(make.session()), duplicate)
-        assert drifts(thought) == [(DriftKind.ORPHAN_GENERATION, Verb.STOP)]
+        assert drifts(thought) == [(DriftKind.DUPLICATE_SESSION, Verb.STOP)]
         assert commands(thought) == [(CommandKind.STOP, make.P2, generation)]
 
     @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ class TestOrphans:
         run = make.run(State.STARTING, make.placement(REQUESTED))
         duplicate = make.view(make.session(generation=0), **ON_P2)
         thought = planned(run, right, duplicate)
-        assert drifts(thought) == [(DriftKind.ORPHAN_GENERATION, Verb.HOLD)]
+        assert drifts(thought) == [(DriftKind.DUPLICATE_SESSION, Verb.HOLD)]
         assert thought.actions[-1].gate == "its replacement has to be seen first"
 
     def test_a_generation_ahead_of_the_database_is_taken_over_in_place(self):

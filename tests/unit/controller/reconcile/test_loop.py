@@ -1,20 +1,23 @@
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import structlog
 
+from controller.domain import model as domain
 from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, StreamId
 from controller.domain.observation import ProxyView
 from controller.domain.plan import Policy
 from controller.errors import DatabaseUnavailableError
+from controller.proxy_client import fingerprint
 from controller.reconcile import loop
 from controller.reconcile.queue import Look
 from controller.store import dialects, drift, outbox, runs, streams
 from controller.store.engine import Database
 from proxy.contract import FinishedReason, SessionSpec, Upstream, UpstreamState
 from tests.fakes.api_world import open_database
-from tests.fakes.control_room import ControlRoom, client_of
+from tests.fakes.control_room import SPEC, ControlRoom, client_of
 from tests.fakes.mqtt import until
 from tests.fakes.proxy import fake_proxy
 
@@ -309,6 +312,32 @@ async def test_a_cycle_is_a_row_and_drift_a_line(room: ControlRoom, p1):
     [entry] = (await room.database.read(drift.page, open_only=True)).items
     assert (entry.drift.stream_id, entry.drift.key) == ("s-unknown", "cam-x")
     assert "cam-x" in p1.views
+
+
+async def test_sources_are_asked_once_about_a_session_that_nobody_knows(room: ControlRoom, p1):
+    await room.full()
+    assert room.births_asked == 0
+    p1.inject("s-unknown", stranger("cam-x"), 1, 1)
+    await room.full()
+    await room.full()
+    assert room.births_asked == 1
+
+
+async def test_a_spec_changed_by_hand_is_replaced_in_place_once(database, http, p1):
+    room = await ControlRoom.open(database, [client_of(http, p1.url)], policy=Policy(fingerprint=fingerprint))
+    async with room.running():
+        run = await brought_up(room)
+        spec = replace(SPEC, upstreams=(domain.Upstream("http://origin/by-hand.ts"),))
+        by_hand = Change(replace(run, stream=replace((await room.run_of("cam-7")).stream, spec=spec)))
+        await database.write(streams.save, [by_hand], now=run.stream.created_at)
+        room.queue.ring_all()
+        await until(lambda: p1.views["cam-7"].generation > run.stream.generation, "replaced")
+        await until(lambda: _is_idle(room), "answered")
+        await until(lambda: is_in(room, "cam-7", "LIVE"), "LIVE")
+    assert p1.views["cam-7"].spec_digest == fingerprint(Key("cam-7"), spec)
+    assert (await room.full()).is_empty
+    [entry] = (await database.read(drift.page, open_only=False)).items
+    assert (entry.drift.kind, entry.action) == ("wrong_spec", "replace")
 
 
 async def test_two_proxies_share_the_streams(database, http, p1, p2):

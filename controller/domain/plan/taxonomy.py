@@ -1,0 +1,262 @@
+"""Every kind of drift: what proves it, how dangerous its repair is, how long it waits, what may hold it back.
+
+The planner reads its classes, graces and budgets from this table, and ``docs/reference/drift.md`` is made from it. The
+numbers are those of the taxonomy that the kinds were taken from; ``NUMBERS`` says of each where it is seen to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class DriftClass(StrEnum):
+    """How dangerous the repair is."""
+
+    ADDITIVE = "A"
+    """Starts something that is missing."""
+    EVIDENCED = "E"
+    """Stops something, and a row of the database says that it is over."""
+    UNEVIDENCED = "N"
+    """Would stop something of which the database knows nothing: held first."""
+    REPORT = "R"
+    """Never repaired by itself."""
+
+    @property
+    def is_destructive(self) -> bool:
+        return self in (DriftClass.EVIDENCED, DriftClass.UNEVIDENCED)
+
+
+class DriftKind(StrEnum):
+    """Every difference between placements and sessions has one of these names."""
+
+    MISSING_SESSION = "missing_session"
+    PROXY_LOST = "proxy_lost"
+    GENERATION_AHEAD = "generation_ahead"
+    STATE_NOT_OBSERVED = "state_not_observed"
+    ORPHAN_ENDED = "orphan_ended"
+    ORPHAN_SUPERSEDED = "orphan_superseded"
+    ORPHAN_GENERATION = "orphan_generation"
+    DUPLICATE_SESSION = "duplicate_session"
+    WRONG_SPEC = "wrong_spec"
+    PLACEMENT_NOT_STOPPING = "placement_not_stopping"
+    STUCK_STOPPING = "stuck_stopping"
+    ORPHAN_UNKNOWN = "orphan_unknown"
+    NEWER_THAN_DATABASE = "newer_than_database"
+    UNKNOWN_PROXY = "unknown_proxy"
+    OUTBOX_STUCK = "outbox_stuck"
+    OBSERVED_LAG = "observed_lag"
+
+    @property
+    def rule(self) -> "Rule":
+        return RULES[self]
+
+    @property
+    def drift_class(self) -> DriftClass:
+        return RULES[self].drift_class
+
+
+class GateKind(StrEnum):
+    """What may hold an action back."""
+
+    REPORTED = "reported"
+    """Nothing is ever done about it: people have to."""
+    SENT = "sent"
+    """What has to be done was asked for already, and is on its way."""
+    REPLACEMENT = "replacement"
+    """This very observation has to show what takes its place."""
+    GRACE = "grace"
+    """It may right itself: it has to last, and to be seen again."""
+
+    @property
+    def meaning(self) -> str:
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    GateKind.REPORTED: "nothing is ever done about it by itself: people, or its source, have to",
+    GateKind.SENT: "what has to be done was asked for already, and is on its way",
+    GateKind.REPLACEMENT: "this very observation has to show the session that takes its place",
+    GateKind.GRACE: "it may right itself: it has to last for its grace, and to be seen again",
+}
+
+
+class Grace(StrEnum):
+    """The durations of ``Policy`` that a drift may have to last."""
+
+    START = "start_grace"
+    STOP = "stop_grace"
+    ORPHAN = "orphan_grace"
+    LAG = "lag_grace"
+
+
+class Budget(StrEnum):
+    """From which allowance the repair is paid."""
+
+    EVIDENCED = "E"
+    UNEVIDENCED = "N"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table."""
+
+    drift_class: DriftClass
+    numbers: tuple[int, ...]
+    what: str
+    evidence: str
+    action: str
+    grace: Grace | None = None
+    budget: Budget | None = None
+    gates: tuple[GateKind, ...] = ()
+    """Those of this kind alone; every class adds its own."""
+
+
+_A, _E = DriftClass.ADDITIVE, DriftClass.EVIDENCED
+_N, _R = DriftClass.UNEVIDENCED, DriftClass.REPORT
+_PAID = Budget.EVIDENCED
+
+RULES: Mapping[DriftKind, Rule] = MappingProxyType({
+    DriftKind.MISSING_SESSION: Rule(
+        _A,
+        (1,),
+        "a placement without its session, on a proxy that answers",
+        "a fresh list, not older than the last reply about it, lacks it; or its proxy has restarted",
+        "a start that was never answered is sent again after its grace; else a new generation",
+        grace=Grace.START,
+    ),
+    DriftKind.PROXY_LOST: Rule(
+        _A,
+        (2,),
+        "a placement on a proxy that is lost",
+        "the proxy has not answered for `lost_after`, and another one does",
+        "a new generation elsewhere; the old session goes only when the new one is seen",
+    ),
+    DriftKind.GENERATION_AHEAD: Rule(
+        _A,
+        (8,),
+        "the proxy runs a higher generation of this run than the database knows",
+        "a fresh list shows it",
+        "taken over in place, at a generation above it",
+    ),
+    DriftKind.STATE_NOT_OBSERVED: Rule(
+        _A,
+        (18,),
+        "the row says LIVE, and no proxy runs anything of it",
+        "every proxy concerned has answered, and none lists it",
+        "the state goes back to STARTING, and it is placed",
+    ),
+    DriftKind.ORPHAN_ENDED: Rule(
+        _E, (3,), "a session of a run that is over", "the row says ENDED or CLOSED", "stop", budget=_PAID
+    ),
+    DriftKind.ORPHAN_SUPERSEDED: Rule(
+        _E, (4,), "a session of an older epoch of its key", "a row of the key has a higher epoch", "stop", budget=_PAID
+    ),
+    DriftKind.ORPHAN_GENERATION: Rule(
+        _E,
+        (7,),
+        "a session of a run that is active, at a generation that nobody asks for",
+        "the database is at another generation",
+        "stop, once the wanted session is in the same observation",
+        budget=_PAID,
+        gates=(GateKind.REPLACEMENT,),
+    ),
+    DriftKind.DUPLICATE_SESSION: Rule(
+        _E,
+        (9,),
+        "a session of a run that is active, on another proxy than its placement",
+        "the placement names another proxy",
+        "stop, once the wanted session is in the same observation",
+        budget=_PAID,
+        gates=(GateKind.REPLACEMENT,),
+    ),
+    DriftKind.WRONG_SPEC: Rule(
+        _E,
+        (10,),
+        "a session of the right fence runs another spec than the row wishes",
+        "the fingerprint that the proxy reports is not that of the row's spec",
+        "replaced in place by a new generation; its viewers stay",
+        budget=_PAID,
+    ),
+    DriftKind.PLACEMENT_NOT_STOPPING: Rule(
+        _E,
+        (18,),
+        "the stream is over, and a placement of it is still wanted",
+        "the row says ENDED or CLOSED",
+        "stop",
+        budget=_PAID,
+    ),
+    DriftKind.STUCK_STOPPING: Rule(
+        _E,
+        (12,),
+        "a session still listed some time after its stop was decided",
+        "its placement is stopping for longer than its grace, and a fresh list shows it",
+        "stop again; its end was decided and paid for",
+        grace=Grace.STOP,
+    ),
+    DriftKind.ORPHAN_UNKNOWN: Rule(
+        _N,
+        (5,),
+        "a session of which no row tells",
+        "the database knows neither its stream nor a run of its key that it could belong to",
+        "sources are asked for births; stop, if nobody claims it",
+        grace=Grace.ORPHAN,
+        budget=Budget.UNEVIDENCED,
+        gates=(GateKind.GRACE,),
+    ),
+    DriftKind.NEWER_THAN_DATABASE: Rule(
+        _R,
+        (6,),
+        "a session of a newer epoch than any row of its key",
+        "a fresh list shows it: rows were lost, or restored from a backup",
+        "report; sources are asked for births; the key is not placed meanwhile",
+    ),
+    DriftKind.UNKNOWN_PROXY: Rule(
+        _R,
+        (15,),
+        "a placement on a proxy that is not configured any more",
+        "every configured proxy has said its name, and it is none of them",
+        "report: whether it runs there still, nobody here can know",
+    ),
+    DriftKind.OUTBOX_STUCK: Rule(
+        _R,
+        (19,),
+        "a command that a proxy which answers lists does not answer",
+        "it was sent many times",
+        "report; it is sent again with back-off, and what it was for is compared anew in every cycle",
+    ),
+    DriftKind.OBSERVED_LAG: Rule(
+        _R,
+        (23,),
+        "what was asked for is not seen for a long time, on a proxy that answers",
+        "its placement is requested for longer than its grace",
+        "report",
+        grace=Grace.LAG,
+    ),
+})  # fmt: skip
+
+GATES_OF_CLASS: Mapping[DriftClass, tuple[GateKind, ...]] = MappingProxyType({
+    _A: (),
+    _E: (GateKind.SENT,),
+    _N: (GateKind.SENT,),
+    _R: (GateKind.REPORTED,),
+})  # fmt: skip
+"""What may hold back an action of each class, whatever its kind."""
+
+ELSEWHERE: Mapping[int, str] = MappingProxyType({
+    11: "no drift: a session that does not flow makes its stream STALLED (`flow_lost`) and says so in the condition"
+    " `Flowing`; its proxy connects again by itself, and one that gave up is placed anew with back-off",
+    13: "cannot be: viewers belong to a session and end with it; a proxy has no other list of them",
+    14: "waits: proxies do not report connections without a session",
+    16: "waits, but for this: of two addresses that answer with one proxy id, the second is not believed"
+    " (`proxy.id_taken_twice`)",
+    17: "sessions carry no owner: one that was started behind the controller's back is `orphan_unknown`",
+    20: "no drift: a Last Will makes its streams STALLED, and `expires_in` ends what is not announced again",
+    21: "waits: every end that an order allows is carried out",
+    22: "no drift: a birth that lacks a stream makes it STALLED, a second one ends it (`source_lost`)",
+    24: "waits: a proxy refuses what is above its limit, and the refusal is answered with back-off",
+})  # fmt: skip
+"""What the taxonomy numbers and no kind stands for, with the reason."""
+
+NUMBERS = range(1, 25)
+"""Of the taxonomy. Each is a kind's, or in ``ELSEWHERE``."""
