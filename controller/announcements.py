@@ -26,7 +26,9 @@ from controller.domain.model import Cause, Key, OnEof, Output, Reason, SourceId,
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 SCHEMES = ("http", "https", "udp", "rtp", "rtsp", "rtmp", "srt", "file", "demo", "publish")
-SCHEMES_WITHOUT_HOST = frozenset({"file", "demo", "publish"})
+SCHEMES_WITHOUT_HOST = frozenset({"udp", "rtp", "file", "demo", "publish"})
+SCHEMES_WITH_PORT = frozenset({"udp", "rtp", "srt"})
+SCHEMES_WITH_HEADERS = frozenset({"http", "https", "demo"})
 UPSTREAMS_MAX = 16
 HEADERS_MAX = 32
 LABELS_MAX = 32
@@ -58,6 +60,14 @@ def _check_url(url: str) -> str:
         raise ValueError("the URL names no host")
     if port == 0:
         raise ValueError("0 is not a port")
+    if parts.scheme in SCHEMES_WITH_PORT and port is None:
+        raise ValueError(f"{parts.scheme} needs a port")
+    if parts.scheme in {"udp", "rtp"} and parts.path not in {"", "/"}:
+        raise ValueError(f"{parts.scheme} has no path")
+    if parts.scheme == "file" and not parts.path.strip("/"):
+        raise ValueError("the URL names no file")
+    if parts.scheme == "publish" and url != "publish:":
+        raise ValueError("publish: is all that is said of a stream that is pushed to the proxy")
     return url
 
 
@@ -97,6 +107,13 @@ class UpstreamPayload(Wire):
 
     url: Url
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=HEADERS_MAX)] = {}
+
+    @model_validator(mode="after")
+    def _ask_for_a_use_of_headers(self) -> Self:
+        scheme = urlsplit(self.url).scheme
+        if self.headers and scheme not in SCHEMES_WITH_HEADERS:
+            raise ValueError(f"request headers are for http upstreams, not for {scheme}")
+        return self
 
 
 UpstreamEntry = Annotated[

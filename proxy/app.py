@@ -30,7 +30,9 @@ from proxy.segments import MemfdSegment
 from proxy.session import SessionLimits, SessionPorts, ViewerGauge
 from proxy.settings import Address, Settings
 from proxy.upstream import kinds
+from proxy.upstream.datagram import DatagramPolicy
 from proxy.upstream.fetch import HttpPolicy
+from proxy.upstream.kinds import LocalPolicy
 from proxy.upstream.pull import PullLimits
 from proxy.upstream.resolver import Resolver
 
@@ -125,9 +127,10 @@ def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.A
 
 
 def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
+    local = local_policy(settings)
     ports = SessionPorts(
         new_feed=partial(_new_feed, settings),
-        open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded)),
+        open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded), local),
         gauge=ViewerGauge(limit=settings.viewers_max),
         limits=session_limits(settings),
         pull_limits=pull_limits(settings),
@@ -157,6 +160,12 @@ def http_policy(settings: Settings) -> HttpPolicy:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         read_timeout_seconds=2 * settings.silence_seconds,  # below the pull's own watch over silence
         guarded=not settings.upstream_link_local,
+    )
+
+
+def local_policy(settings: Settings) -> LocalPolicy:
+    return LocalPolicy(
+        datagram=DatagramPolicy(interface=settings.multicast_interface, buffer_bytes=settings.datagram_buffer_bytes)
     )
 
 

@@ -196,6 +196,10 @@ class SessionView(Wire):
     """Upstream connections opened so far."""
     resyncs: Counter = 0
     """Times that junk between packets was skipped."""
+    datagrams_lost: Counter = 0
+    """Of ``udp:`` and ``rtp:`` upstreams: datagrams that never came, as far as numbers or the kernel tell."""
+    datagrams_reordered: Counter = 0
+    """RTP packets that came after a later one and were put in order."""
 
 
 class SessionList(Wire):

@@ -76,6 +76,7 @@ class Totals:
     connects: int = 0
     resyncs: int = 0
     moves: int = 0
+    datagrams_lost: int = 0
 
     def add(self, session: Session) -> None:
         self.bytes_in += session.vitals.bytes_in
@@ -83,6 +84,7 @@ class Totals:
         self.connects += session.vitals.connects
         self.resyncs += session.resyncs
         self.moves += session.moves
+        self.datagrams_lost += session.vitals.datagrams_lost
 
 
 class Registry:

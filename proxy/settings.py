@@ -144,6 +144,13 @@ class Settings(BaseSettings):
     connect_timeout_seconds: PositiveFloat = Field(5, description="For a connection to an upstream.")
     backoff_min_seconds: PositiveFloat = Field(0.5, description="Before the second attempt at an upstream.")
     backoff_max_seconds: PositiveFloat = Field(15, description="Between attempts at an upstream, at most.")
+    multicast_interface: Annotated[str, Field(pattern=r"^[0-9A-Za-z._:-]{0,45}$")] = Field(
+        "", description="Name or address of the interface for multicast; by default what the routes say."
+    )
+    datagram_buffer_bytes: Annotated[int, Field(ge=64 * 1024, le=256 * 1024 * 1024)] = Field(
+        2 * 1024 * 1024,
+        description="Socket buffer of a udp or rtp upstream; the kernel grants net.core.rmem_max at most.",
+    )
     upstream_link_local: bool = Field(
         default=False, description="Allow upstreams at link-local and cloud metadata addresses."
     )

@@ -13,6 +13,9 @@ _SECRET = re.compile(
     r"[^=&;?#]*|key|sig|pass|user|username|login)=([^&;#]*)"
 )
 
+_WITH_SOURCE = frozenset({"udp", "rtp"})
+"""What stands before the ``@`` of these is the address that sends, and no secret."""
+
 
 @functools.lru_cache(maxsize=REMEMBERED_MAX)
 def redact(url: str) -> str:
@@ -20,7 +23,7 @@ def redact(url: str) -> str:
     try:
         parts = urlsplit(url)
         _, at, host = parts.netloc.rpartition("@")
-        netloc = f"{MASK}@{host}" if at else parts.netloc
+        netloc = f"{MASK}@{host}" if at and parts.scheme not in _WITH_SOURCE else parts.netloc
         return urlunsplit(parts._replace(netloc=netloc, query=_SECRET.sub(rf"\1={MASK}", parts.query)))
     except ValueError:
         # No parser understands it: better to show nothing than half a password.

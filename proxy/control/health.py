@@ -44,6 +44,11 @@ class SessionCollector(Collector):
         yield CounterMetricFamily("penstock_proxy_sent_bytes", "Bytes to viewers.", totals.bytes_out)
         yield CounterMetricFamily("penstock_proxy_upstream_connects", "Upstream connections opened.", totals.connects)
         yield CounterMetricFamily("penstock_proxy_resyncs", "Times that junk was skipped.", totals.resyncs)
+        yield CounterMetricFamily(
+            "penstock_proxy_datagrams_lost",
+            "Datagrams of udp and rtp upstreams that never came.",
+            totals.datagrams_lost,
+        )
 
 
 def routes(registry: Registry, dropped: Mapping[str, int]) -> list[web.AbstractRouteDef]:

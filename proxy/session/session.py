@@ -123,8 +123,7 @@ class Session:
         return self._resyncs_of_the_gone + (self.feed.resyncs if self.feed else 0)
 
     def view(self) -> SessionView:
-        now = self._ports.now()
-        vitals = self.vitals
+        now, vitals = self._ports.now(), self.vitals
         return SessionView(
             stream_id=self.stream_id,
             key=self.key,
@@ -149,6 +148,8 @@ class Session:
             uptime_seconds=now - self._began,
             connects=vitals.connects,
             resyncs=self.resyncs,
+            datagrams_lost=vitals.datagrams_lost,
+            datagrams_reordered=vitals.datagrams_reordered,
         )
 
     def viewer_views(self) -> list[contract.Viewer]:

@@ -20,7 +20,15 @@ class Quiet:
     seconds: float
 
 
-Item = bytes | Discontinuity | Quiet
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Datagrams since the last such item: how many never came, and how many came late but could be put in order."""
+
+    lost: int
+    reordered: int
+
+
+Item = bytes | Discontinuity | Quiet | Losses
 Reader = AsyncGenerator[Item, None]
 
 

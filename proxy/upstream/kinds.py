@@ -1,19 +1,21 @@
 """Which reader an upstream gets, and which upstreams are not taken at all.
 
-Schemes: ``http`` and ``https`` (MPEG-TS, or HLS when the path ends in ``.m3u8`` or the answer is a playlist) and
-``demo``. What is refused here is refused before anything is connected.
+Schemes: ``http`` and ``https`` (MPEG-TS, or HLS when the path ends in ``.m3u8`` or the answer is a playlist), ``udp``
+and ``rtp``, and ``demo``. What is refused here is refused before anything is connected.
 """
 
 import re
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp.abc import AbstractResolver
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import SpecRefusedError, UpstreamForbiddenError
-from proxy.upstream import address, demo, hls, http
+from proxy.upstream import address, datagram, demo, endpoint, hls, http
+from proxy.upstream.datagram import DatagramPolicy
 from proxy.upstream.fetch import Client, HttpPolicy, parse_url
 from proxy.upstream.items import Reader
 
@@ -22,6 +24,13 @@ HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
 HEADERS_OF_THE_CONNECTION: Final = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "range"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPolicy:
+    """What this machine offers to the kinds that need more than HTTP."""
+
+    datagram: DatagramPolicy = field(default_factory=DatagramPolicy)
 
 
 def check(spec: SessionSpec, policy: HttpPolicy) -> None:
@@ -34,8 +43,24 @@ def check(spec: SessionSpec, policy: HttpPolicy) -> None:
 
 
 def _check(upstream: Upstream, policy: HttpPolicy) -> None:
-    if _is_demo(upstream):
+    scheme = _scheme(upstream)
+    if scheme == "demo":
         return
+    if scheme in endpoint.SCHEMES:
+        _check_without_headers(upstream, scheme)
+        place = endpoint.parse(upstream.url)
+        if policy.guarded:
+            address.check_literal(place.host)
+        return
+    _check_http(upstream, policy)
+
+
+def _check_without_headers(upstream: Upstream, scheme: str) -> None:
+    if upstream.headers:
+        raise UpstreamForbiddenError(f"request headers are for http upstreams, not for {scheme}")
+
+
+def _check_http(upstream: Upstream, policy: HttpPolicy) -> None:
     url = parse_url(upstream.url)
     if policy.guarded and url.host:
         address.check_literal(url.host)
@@ -46,11 +71,18 @@ def _check(upstream: Upstream, policy: HttpPolicy) -> None:
             raise UpstreamForbiddenError(f"the request header {name} is the proxy's own")
 
 
-def opener(policy: HttpPolicy, resolver: AbstractResolver) -> Callable[[Upstream], Reader]:
+def opener(
+    policy: HttpPolicy, resolver: AbstractResolver, local: LocalPolicy = LocalPolicy()
+) -> Callable[[Upstream], Reader]:
     """Return what makes a reader of an upstream; it connects when the first item is asked for."""
 
     def open_upstream(upstream: Upstream) -> Reader:
-        return demo.read() if _is_demo(upstream) else _read_http(upstream, policy, resolver)
+        scheme = _scheme(upstream)
+        if scheme == "demo":
+            return demo.read()
+        if scheme in endpoint.SCHEMES:
+            return datagram.read(endpoint.parse(upstream.url), local.datagram, resolver)
+        return _read_http(upstream, policy, resolver)
 
     return open_upstream
 
@@ -76,5 +108,5 @@ async def _read_http(upstream: Upstream, policy: HttpPolicy, resolver: AbstractR
                 yield item
 
 
-def _is_demo(upstream: Upstream) -> bool:
-    return upstream.url.partition(":")[0].lower() == "demo"
+def _scheme(upstream: Upstream) -> str:
+    return upstream.url.partition(":")[0].lower()

@@ -19,7 +19,7 @@ import structlog
 from proxy.contract import SessionSpec, Upstream, UpstreamState
 from proxy.core.feed import Feed
 from proxy.errors import UpstreamContentError, UpstreamEmptyError, UpstreamError, UpstreamSilentError
-from proxy.upstream.items import Discontinuity, Quiet, Reader, name_of
+from proxy.upstream.items import Discontinuity, Losses, Quiet, Reader, name_of
 from proxy.upstream.vitals import Vitals
 
 JUNK_BYTES_MAX: Final = 256 * 1024
@@ -171,10 +171,8 @@ class Pull:
         try:
             async with asyncio.timeout(patience) as scope, aclosing(self._open_upstream(upstream)) as items:
                 async for item in items:
-                    if isinstance(item, Discontinuity):
-                        self._feed.discontinue()
-                    elif isinstance(item, Quiet):
-                        self._vitals.quiet_seconds = item.seconds
+                    if not isinstance(item, bytes):
+                        self._heed(item)
                     elif self._feed.write(item, now(), wall_time()):
                         patience = self._limits.silence_seconds + self._vitals.quiet_seconds
                         scope.reschedule(now() + patience)
@@ -189,6 +187,15 @@ class Pull:
                 raise UpstreamSilentError(patience) from None
         if self._first_media_at is None:
             raise UpstreamContentError(f"upstream sends {name_of(head)}, not MPEG-TS") if junk else UpstreamEmptyError
+
+    def _heed(self, item: Discontinuity | Quiet | Losses) -> None:
+        match item:
+            case Discontinuity():
+                self._feed.discontinue()
+            case Quiet():
+                self._vitals.quiet_seconds = item.seconds
+            case Losses():
+                self._vitals.note(item)
 
     def _count(self, size: int, now: float) -> None:
         self._vitals.bytes_in += size

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.contract import UpstreamState
+from proxy.upstream.items import Losses
 
 BITRATE_SAMPLES: Final = 9
 """Samples of the byte counter, one a tick: the bitrate is the mean between the first and the last."""
@@ -19,6 +20,8 @@ class Vitals:
     upstream_index: int = 0
     connects: int = 0
     bytes_in: int = 0
+    datagrams_lost: int = 0
+    datagrams_reordered: int = 0
     wanted_since: float | None = None
     """Since when the upstream is to be open without a break; None while it is not."""
     last_media_at: float | None = None
@@ -49,6 +52,10 @@ class Vitals:
         return (
             self.wanted_since is not None and self.last_media_at is not None and self.last_media_at >= self.wanted_since
         )
+
+    def note(self, losses: Losses) -> None:
+        self.datagrams_lost += losses.lost
+        self.datagrams_reordered += losses.reordered
 
     def sample(self, now: float) -> None:
         self._samples.append((now, self.bytes_in))

@@ -56,6 +56,54 @@ def test_a_fault_of_the_whole_has_no_place():
     assert announcements.explain(raised.value) == "epoch and seq come together or not at all"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "udp://239.0.0.1:5000",
+        "udp://192.0.2.1@232.0.0.1:5000?interface=eth0",
+        "udp://@:5000",
+        "rtp://[ff15::1]:5004/",
+        "rtsp://me:pw@cam/live",
+        "rtmp://o/app/name",
+        "srt://o:9000?streamid=x",
+        "file:clip.ts",
+        "file:///media/clip.ts",
+        "publish:",
+    ],
+)
+def test_every_kind_of_upstream_can_be_announced(url):
+    assert said(upstreams=[url]).upstreams[0].url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("udp://239.0.0.1", "udp needs a port"),
+        ("rtp://239.0.0.1:0", "0 is not a port"),
+        ("udp://239.0.0.1:5000/live", "udp has no path"),
+        ("srt://o", "srt needs a port"),
+        ("rtsp:///live", "the URL names no host"),
+        ("file:", "the URL names no file"),
+        ("file:///", "the URL names no file"),
+        ("publish:cam-7", "publish: is all"),
+        ("publish://proxy/cam-7", "publish: is all"),
+    ],
+)
+def test_nonsense_about_an_upstream_is_told_at_once(url, words):
+    with pytest.raises(ValidationError) as raised:
+        said(upstreams=[url])
+    assert words in announcements.explain(raised.value)
+
+
+@pytest.mark.parametrize("url", ["udp://239.0.0.1:5000", "rtsp://cam/live", "file:clip.ts", "publish:"])
+def test_headers_are_for_http_alone(url):
+    with pytest.raises(ValidationError) as raised:
+        said(upstreams=[{"url": url, "headers": {"Authorization": "secret"}}])
+    told = announcements.explain(raised.value)
+    assert "request headers are for http" in told
+    assert "secret" not in told
+
+
 def test_the_schema_shows_that_a_bare_url_will_do():
     schema = Announcement.model_json_schema(mode="validation")
     kinds = schema["properties"]["upstreams"]["items"]["anyOf"]

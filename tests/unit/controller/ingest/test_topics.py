@@ -107,7 +107,7 @@ def test_the_order_of_fields_changes_nothing() -> None:
         "srt://h:9000?mode=caller",
         "file:///var/lib/clips/a.ts",
         "demo:",
-        "publish://cam-7",
+        "publish:",
         "http://[2001:db8::1]:8080/a b.ts",
         "HTTP://h/",
     ],
