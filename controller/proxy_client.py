@@ -35,7 +35,7 @@ from proxy import contract
 _Wire = TypeVar("_Wire", bound=contract.Wire)
 
 WATCH_LINE_BYTES_MAX = 4 * 1024 * 1024
-"""A line of the watch names the streams that changed; thousands at once fit."""
+"""A line of the watch names the keys that changed; thousands at once fit."""
 
 
 @asynccontextmanager
@@ -146,8 +146,8 @@ class ProxyClient:
             raise ProxyUnreachableError(self.url, f"DELETE {path} answered {status}: {_problem(answer)}")
         return status != 404
 
-    async def watch(self) -> AsyncIterator[tuple[BootId, frozenset[StreamId]]]:
-        """Yield what changed, as it changes: (boot, streams to look at). Ends or raises when the feed does.
+    async def watch(self) -> AsyncIterator[tuple[BootId, frozenset[Key]]]:
+        """Yield what changed, as it changes: (boot, keys to look at). Ends or raises when the feed does.
 
         Raises:
             ProxyUnreachableError: the feed is silent, closed or not readable.
@@ -165,7 +165,7 @@ class ProxyClient:
                     if not line:
                         return
                     change = self._read(contract.Change, line)
-                    yield BootId(change.boot_id), frozenset(StreamId(i) for i in change.stream_ids)
+                    yield BootId(change.boot_id), frozenset(Key(key) for key in change.keys)
         except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError) as failed:
             raise ProxyUnreachableError(self.url, _explain(failed)) from failed
 

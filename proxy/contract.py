@@ -216,11 +216,11 @@ class SessionList(Wire):
 
 
 class Change(Wire):
-    """One line of the watch: where to look, not what happened. Without ``stream_ids`` it is a keepalive."""
+    """One line of the watch: where to look, not what happened. Without ``keys`` it is a keepalive."""
 
     boot_id: str
     sequence: Counter
-    stream_ids: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Viewer(Wire):

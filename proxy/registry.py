@@ -191,7 +191,7 @@ class Registry:
         return False
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` with the stream id of whatever changes; return how to stop that."""
+        """Call ``listener`` with the key of whatever changes; return how to stop that."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
@@ -276,7 +276,7 @@ class Registry:
             self._start(stream_id, request, instead_of=current)
         else:
             current.replace(request.generation, request.spec)
-            self._changed(stream_id)
+            self._changed(key)
         return Verdict(EnsureOutcome.REPLACED)
 
     @staticmethod
@@ -309,7 +309,7 @@ class Registry:
         self._sessions[session.key] = session
         session.task = self._group.create_task(session.run(), name=f"session {session.key}")
         session.task.add_done_callback(lambda _task: session.dispose())
-        self._changed(stream_id)
+        self._changed(session.key)
 
     def _decide_stop(self, stream_id: str, request: StopRequest) -> Verdict[StopOutcome]:
         guard = self._guard(request.boot_id, request.token)
@@ -344,7 +344,7 @@ class Registry:
             bytes_in=session.vitals.bytes_in,
             bytes_out=session.bytes_out,
         )
-        self._changed(session.stream_id)
+        self._changed(session.key)
 
     def _bury(self, key: str, fence: Fence, *, ran: bool) -> None:
         before = self._tombstones.pop(key, None)
@@ -363,17 +363,17 @@ class Registry:
         if self._sessions.get(session.key) is not session:
             return  # a late word from one that was stopped
         if set_changed:
-            self._changed(session.stream_id)
+            self._changed(session.key)
         else:
-            self._announce(session.stream_id)
+            self._announce(session.key)
 
-    def _changed(self, stream_id: str) -> None:
+    def _changed(self, key: str) -> None:
         self.sequence += 1
-        self._announce(stream_id)
+        self._announce(key)
 
-    def _announce(self, stream_id: str) -> None:
+    def _announce(self, key: str) -> None:
         for listener in tuple(self._listeners):
-            listener(stream_id)
+            listener(key)
 
 
 def _words(fence: Fence) -> str:

@@ -43,14 +43,26 @@ class Draft:
         self._is_new = is_new
         self._stream = run.stream
         self._placements = {placement.generation: placement for placement in run.placements}
+        self._run: Run | None = run
         self._transitions: list[Transition] = []
         self._commands: list[Command] = []
 
     @property
+    def stream(self) -> Stream:
+        """The stream as it stands with everything decided so far."""
+        return self._stream
+
+    @property
     def run(self) -> Run:
         """The run as it stands with everything decided so far."""
-        live = tuple(p for p in self._placements.values() if p.state is not PlacementState.GONE)
-        return Run(self._stream, live)
+        if self._run is None or self._run.stream is not self._stream:
+            live = tuple(p for p in self._placements.values() if p.state is not PlacementState.GONE)
+            self._run = Run(self._stream, live)
+        return self._run
+
+    def _keep(self, placement: Placement) -> None:
+        self._placements[placement.generation] = placement
+        self._run = None
 
     def because(self, cause: Cause) -> "Draft":
         """Attribute what follows to another cause."""
@@ -92,37 +104,34 @@ class Draft:
             state=PlacementState.REQUESTED,
             requested_at=self._now,
         )
-        self._placements[generation] = placement
+        self._keep(placement)
         self._stream = replace(self._stream, generation=generation, retry_at=None)
         self._queue(CommandKind.ENSURE, placement, why)
         self.send(Event.PLACED, detail=why)
 
     def mark_observed(self, generation: int) -> None:
         placement = self._placements[generation]
-        self._placements[generation] = replace(placement, state=PlacementState.OBSERVED, observed_at=self._now)
+        self._keep(replace(placement, state=PlacementState.OBSERVED, observed_at=self._now))
 
     def mark_stopping(self, generation: int) -> None:
         """No longer want a placement, without a command: its proxy is told when that is due."""
         placement = self._placements[generation]
         if placement.state is not PlacementState.STOPPING:
-            self._placements[generation] = replace(placement, state=PlacementState.STOPPING, stopping_at=self._now)
+            self._keep(replace(placement, state=PlacementState.STOPPING, stopping_at=self._now))
 
     def mark_gone(self, generation: int) -> None:
-        self._placements[generation] = replace(
-            self._placements[generation], state=PlacementState.GONE, gone_at=self._now
-        )
+        self._keep(replace(self._placements[generation], state=PlacementState.GONE, gone_at=self._now))
 
     def mark_replied(self, generation: int, sequence: int, *, to_stop: bool) -> None:
         """Note that the proxy has answered a command: a list from before that proves nothing any more."""
         placement = self._placements[generation]
         sequence = max(sequence, placement.reply_sequence or 0)
-        self._placements[generation] = replace(
-            placement, reply_sequence=sequence, stop_replied=placement.stop_replied or to_stop
-        )
+        self._keep(replace(placement, reply_sequence=sequence, stop_replied=placement.stop_replied or to_stop))
 
     def ratchet_generation(self, generation: int) -> None:
         """Go on above a generation that a proxy knows and the database does not."""
-        self._stream = replace(self._stream, generation=max(self._stream.generation, generation))
+        if generation > self._stream.generation:
+            self._stream = replace(self._stream, generation=generation)
 
     def command(self, kind: CommandKind, generation: int, why: str) -> None:
         """Queue a command about a placement for the dispatcher."""
@@ -169,7 +178,8 @@ class Draft:
 
     def clear_condition(self, kind: ConditionType) -> None:
         kept = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
-        self._stream = replace(self._stream, conditions=kept)
+        if len(kept) < len(self._stream.conditions):
+            self._stream = replace(self._stream, conditions=kept)
 
     def facts(self, *, is_listed: bool = False) -> Facts:
         """What the machine's guards ask about, as the run stands."""

@@ -124,7 +124,12 @@ class Reconciler:
     async def _read(self, keys: frozenset[Key] | None) -> Reading:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        listed = frozenset(session.stream_id for view in observed.proxies for session in view.sessions)
+        listed = frozenset(
+            session.stream_id
+            for view in observed.proxies
+            for session in view.sessions
+            if keys is None or session.key in keys
+        )
         desired, now = await self._database.read(streams.read, listed, keys)
         return Reading(desired, observed, now)
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.model import ProxyId
 from controller.domain.observation import Freshness, Observed, ProxyView
 from controller.errors import ProxyUnreachableError
 from controller.proxy_client import ProxyClient
@@ -67,13 +67,6 @@ class Observer:
 
     def view_at(self, url: str) -> ProxyView | None:
         return self._views.get(url)
-
-    def keys_of(self, url: str, stream_ids: Iterable[StreamId]) -> frozenset[Key] | None:
-        """Return the keys of streams that the proxy at this URL was seen to run; None when one is not known."""
-        view = self._views.get(url)
-        keys = {session.stream_id: session.key for session in view.sessions} if view is not None else {}
-        wanted = frozenset(stream_ids)
-        return frozenset(keys[i] for i in wanted) if wanted <= keys.keys() else None
 
     async def _refresh(self, client: ProxyClient) -> None:
         async with self._locks[client.url]:

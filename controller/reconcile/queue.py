@@ -8,8 +8,13 @@ looked at. Knows nothing of streams, proxies or the database; the clock is hande
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from controller.domain.model import Key
+
+
+REST_SECONDS_MAX: Final = 1.0
+"""The longest rest after a look that took long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,11 @@ class Look:
 
 
 class KeyQueue:
-    """Bells of keys, taken together at most every ``spacing_seconds``."""
+    """Bells of keys, taken together at most every ``spacing_seconds``, and no sooner than the last look took again.
+
+    The more there is to do, the more is done at once: a look costs as much for ten keys as for one, and whoever only
+    looks answers nobody else.
+    """
 
     def __init__(
         self,
@@ -40,7 +49,8 @@ class KeyQueue:
         self._keys_max = keys_max
         self._due: dict[Key, float] = {}
         self._full_at = clock()
-        self._taken_at = clock() - spacing_seconds
+        self._taken_at = self._rests_until = clock() - spacing_seconds
+        self._is_out = False
         self._rung = asyncio.Event()
 
     @property
@@ -67,7 +77,14 @@ class KeyQueue:
         self._rung.set()
 
     async def take(self) -> Look:
-        """Wait until something is due, then return all of it. The next full look is due a resync later."""
+        """Wait until something is due, then return all of it. The next full look is due a resync later.
+
+        Whoever calls has done what was taken before.
+        """
+        if self._is_out:
+            self._is_out = False
+            now = self._clock()
+            self._rests_until = now + min(now - self._taken_at, REST_SECONDS_MAX)
         while True:
             now = self._clock()
             at = max(min(self._full_at, *self._due.values()) if self._due else self._full_at, self._earliest)
@@ -82,10 +99,11 @@ class KeyQueue:
 
     @property
     def _earliest(self) -> float:
-        return self._taken_at + self._spacing_seconds
+        return max(self._taken_at + self._spacing_seconds, self._rests_until)
 
     def _take(self, now: float) -> Look:
         self._taken_at = now
+        self._is_out = True
         if self._full_at <= now:
             self._full_at = now + self._resync_seconds()
             self._due = {key: at for key, at in self._due.items() if at > now}

@@ -36,10 +36,9 @@ class Watchers:
         while True:
             try:
                 is_new = True
-                async for _, stream_ids in client.watch():
+                async for _, keys in client.watch():
                     failures = 0
-                    keys = self._observer.keys_of(client.url, stream_ids)
-                    if keys is None or is_new:
+                    if is_new:
                         self._queue.ring_all()
                     else:
                         self._queue.ring(keys)

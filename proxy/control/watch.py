@@ -16,14 +16,14 @@ GATHER_SECONDS: Final = 0.05
 
 
 class Bell:
-    """What has changed since it was last heard; coalesces, so its size is bounded by the number of streams."""
+    """What has changed since it was last heard; coalesces, so its size is bounded by the number of keys."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
-        self._stream_ids: dict[str, None] = {}
+        self._keys: dict[str, None] = {}
 
-    def ring(self, stream_id: str) -> None:
-        self._stream_ids[stream_id] = None
+    def ring(self, key: str) -> None:
+        self._keys[key] = None
         self._rung.set()
 
     def wake(self) -> None:
@@ -37,9 +37,9 @@ class Bell:
                 await asyncio.sleep(GATHER_SECONDS)
         except TimeoutError:
             return ()
-        stream_ids, self._stream_ids = tuple(self._stream_ids), {}
+        keys, self._keys = tuple(self._keys), {}
         self._rung.clear()
-        return stream_ids
+        return keys
 
 
 class Watch:
@@ -74,9 +74,7 @@ class Watch:
             self._bells.discard(bell)
         return response
 
-    async def _write(self, response: web.StreamResponse, stream_ids: tuple[str, ...]) -> None:
-        change = Change(
-            boot_id=self._registry.identity.boot_id, sequence=self._registry.sequence, stream_ids=stream_ids
-        )
+    async def _write(self, response: web.StreamResponse, keys: tuple[str, ...]) -> None:
+        change = Change(boot_id=self._registry.identity.boot_id, sequence=self._registry.sequence, keys=keys)
         async with asyncio.timeout(WRITE_SECONDS_MAX):
             await response.write(change.model_dump_json().encode() + b"\n")

@@ -202,14 +202,13 @@ async def test_synced_is_told_and_listed(caller: Caller):
 
 
 async def test_the_watch_speaks_at_once_and_at_every_change(caller: Caller, key: str):
-    stream = uuid4().hex
     async with asyncio.timeout(10), caller.http.get("sessions/watch") as answer:
         assert answer.status == 200
         first = contract.Change.model_validate_json(await answer.content.readline())
-        assert (first.boot_id, first.stream_ids) == (caller.boot_id, ())
-        _, reply = await caller.ensure(spec(key), 1, 1, stream=stream)
+        assert (first.boot_id, first.keys) == (caller.boot_id, ())
+        _, reply = await caller.ensure(spec(key), 1, 1)
         change = contract.Change.model_validate_json(await answer.content.readline())
-        assert change.stream_ids == (stream,)
+        assert change.keys == (key,)
         assert change.sequence >= reply.sequence
 
 

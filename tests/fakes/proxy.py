@@ -75,11 +75,11 @@ class FakeProxy(FakeRegistry):
         bell: asyncio.Queue[str] = asyncio.Queue()
         self.bells.append(bell)
         try:
-            streams: tuple[str, ...] = ()
+            keys: tuple[str, ...] = ()
             while True:
-                change = contract.Change(boot_id=self.boot_id, sequence=self.sequence, stream_ids=streams)
+                change = contract.Change(boot_id=self.boot_id, sequence=self.sequence, keys=keys)
                 await response.write(change.model_dump_json().encode() + b"\n")
-                streams = (await bell.get(),)
+                keys = (await bell.get(),)
         finally:
             self.bells.remove(bell)
 

@@ -52,12 +52,12 @@ class FakeRegistry:
 
     def _change(self, view: SessionView) -> None:
         self.views[view.key] = view
-        self._ring(view.stream_id)
+        self._ring(view.key)
 
-    def _ring(self, stream_id: str) -> None:
+    def _ring(self, key: str) -> None:
         self.sequence += 1
         for bell in self.bells:
-            bell.put_nowait(stream_id)
+            bell.put_nowait(key)
 
     def guard(self, boot_id: str, token: int) -> str | None:
         if boot_id != self.boot_id:
@@ -101,5 +101,5 @@ class FakeRegistry:
         if held is None:
             return StopOutcome.NOT_FOUND, None
         del self.views[asked.key]
-        self._ring(held.stream_id)
+        self._ring(asked.key)
         return StopOutcome.STOPPED, None

@@ -55,7 +55,7 @@ class RunPlanner:
 
     @property
     def _stream(self) -> Stream:
-        return self.draft.run.stream
+        return self.draft.stream
 
     def _catch_up(self) -> None:
         """Go on above every generation that is known of: rows were lost, or a proxy was told by somebody else."""

@@ -226,12 +226,12 @@ async def test_kicking_tells_whether_the_viewer_was_there(http, status, had):
         assert await client_of(http, url).kick("v1") is had
 
 
-async def test_the_watch_names_streams_as_they_change(fake, client):
+async def test_the_watch_names_keys_as_they_change(fake, client):
     fake.inject("s1", contract.SessionSpec(key="cam-7", upstreams=(contract.Upstream(url="http://o/a"),)), 1, 1)
     feed = client.watch()
     assert await anext(feed) == (fake.boot_id, frozenset())
     fake.flow("cam-7")
-    assert await anext(feed) == (fake.boot_id, frozenset({"s1"}))
+    assert await anext(feed) == (fake.boot_id, frozenset({"cam-7"}))
     await feed.aclose()
 
 

@@ -271,12 +271,12 @@ async def test_a_tombstone_is_recent_for_ten_minutes_if_something_ran(world: Wor
 
 @named
 @in_world
-async def test_changes_are_announced_with_their_stream(world: World):
+async def test_changes_are_announced_with_their_key(world: World):
     heard: list[str] = []
     unlisten = world.registry.listen(heard.append)
     world.ensure(spec("cam", "flow:a", on_demand=False), stream="s7")
     await asyncio.sleep(1)
-    assert set(heard) == {"s7"}
+    assert set(heard) == {"cam"}
     assert len(heard) >= 3  # started, connecting, flowing
     unlisten()
     count = len(heard)

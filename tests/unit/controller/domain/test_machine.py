@@ -153,23 +153,37 @@ class HookError(Exception):
 
 def test_a_hook_that_raises_is_heard_and_leaves_the_state_as_it_was(monkeypatch):
     subjects = []
-    original = machine.Subject.reset
 
-    def remember(subject, run, facts):
-        subjects.append(subject)
-        original(subject, run, facts)
+    class Watched(machine.Subject):
+        def __init__(self, *given):
+            super().__init__(*given)
+            subjects.append(self)
 
     def fail(placement):
         raise HookError
 
-    monkeypatch.setattr(machine.Subject, "reset", remember)
+    monkeypatch.setattr(machine, "Subject", Watched)
     monkeypatch.setattr(machine, "PlacementStopping", fail)
-    run = in_state(State.LIVE)
+    run = in_state(State.LIVE, make.placement(generation=77))  # not remembered from another test
     with pytest.raises(HookError):
         machine.advance(run, Event.END, Facts())
     assert run.stream.state is State.LIVE
     assert run.placements[0].state is PlacementState.OBSERVED
     assert subjects[0].state == State.LIVE.value
-    # And the machine that raised serves nobody else.
+    # And what failed is not remembered.
     monkeypatch.undo()
-    assert machine.advance(run, Event.FLOW_LOST, Facts())[0] is State.STALLED
+    assert machine.advance(run, Event.END, Facts())[0] is State.ENDED
+
+
+def test_what_is_remembered_is_what_a_machine_of_its_own_decides():
+    for state, event in TRANSITIONS:
+        for facts in (
+            Facts(),
+            Facts(session_is_observed=True),
+            Facts(source_is_lost=True),
+            Facts(finish_is_final=True),
+        ):
+            run = in_state(state)
+            held = tuple((p.generation, p.state is PlacementState.STOPPING) for p in run.placements)
+            first, again = machine.advance(run, event, facts), machine.advance(run, event, facts)
+            assert first == again == machine._decide.__wrapped__(state, event, facts, held)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from controller.domain.model import Key, ProxyId, StreamId
+from controller.domain.model import ProxyId
 from controller.domain.observation import Freshness
 from controller.reconcile.observe import Observer
 from proxy.contract import SessionSpec, Upstream
@@ -141,16 +141,6 @@ async def test_a_client_is_found_by_what_its_proxy_calls_itself(observer_of, p1)
     await observer.observe()
     assert observer.client(ProxyId("p1")).url == p1.url
     assert observer.client(ProxyId("p9")) is None
-
-
-async def test_streams_are_translated_to_keys_as_far_as_they_are_known(observer_of, p1):
-    p1.inject("stream-1", SPEC, 1, 1)
-    observer = observer_of(p1.url)
-    assert observer.keys_of(p1.url, [StreamId("stream-1")]) is None
-    await observer.observe()
-    assert observer.keys_of(p1.url, [StreamId("stream-1")]) == {Key("cam-7")}
-    assert observer.keys_of(p1.url, []) == frozenset()
-    assert observer.keys_of(p1.url, [StreamId("stream-1"), StreamId("new")]) is None
 
 
 async def test_the_newest_list_is_kept_whoever_asked_first(observer_of, p1):

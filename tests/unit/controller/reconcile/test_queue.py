@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.reconcile.queue import KeyQueue, Look
+from controller.reconcile.queue import REST_SECONDS_MAX, KeyQueue, Look
 
 pytestmark = pytest.mark.looptime
 
@@ -144,6 +144,24 @@ async def test_a_bell_wakes_who_waits():
     assert now() == began
 
 
+async def test_a_look_is_followed_by_a_rest_of_its_own_length():
+    queue = await started()
+    await asyncio.sleep(10 * SPACING)  # what the first look took
+    began = now()
+    queue.ring(["a"])
+    assert await queue.take() == Look(frozenset("a"))
+    assert now() - began == pytest.approx(10 * SPACING)
+
+
+async def test_no_rest_is_longer_than_a_second():
+    queue = await started()
+    await asyncio.sleep(60)
+    began = now()
+    queue.ring(["a"])
+    assert await queue.take() == Look(frozenset("a"))
+    assert now() - began == pytest.approx(REST_SECONDS_MAX)
+
+
 async def test_too_many_keys_become_one_full_look():
     queue = await started(keys_max=3)
     queue.ring("abc")
@@ -173,7 +191,10 @@ bell = st.tuples(
 
 @given(bells=st.lists(bell, max_size=25), work=st.integers(0, 15), keys_max=st.integers(1, 6))
 def test_no_bell_is_lost(bells, work, keys_max):
-    """Every bell is followed by a look that began after it, in time, whatever else rings. A tick is the spacing."""
+    """Every bell is followed by a look that began after it, in time, whatever else rings. A tick is the spacing.
+
+    In time: after the look that is under way, and a rest of the same length.
+    """
     clock = Clock()
     queue = KeyQueue(clock, resync_seconds=lambda: RESYNC, spacing_seconds=1, keys_max=keys_max)
     looks: list[tuple[int, Look]] = []
@@ -193,7 +214,7 @@ def test_no_bell_is_lost(bells, work, keys_max):
         for key in keys or [None]:
             answers = [when for when, look in looks if when >= at and (look.is_full or (key and key in look.keys))]
             assert answers, f"{key} rung at {at}, for {delay} later"
-            assert answers[0] <= at + delay + max(work, 1)
+            assert answers[0] <= at + delay + max(2 * work, 1)
 
 
 def taken_now(queue: KeyQueue) -> Look | None:
