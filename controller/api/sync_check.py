@@ -1,8 +1,9 @@
 """Does what should run, run? The comparison behind ``GET /debug/sync-check``, as a pure function.
 
-Three looks are taken, in this order: the database (``before``), the proxies (``observed``: the newest lists, or with
-``live`` lists asked for just then), the database again (``after``). Streams start and stop all the while, so that no
-two looks fit together exactly. What is reported must be wrong all the same, never merely on its way:
+Three looks are taken, in this order: the database (``before``), the proxies (``observed``), the database again
+(``after``). Without ``live`` the newest lists are older than both readings, and one reading serves as both. Streams
+start and stop all the while, so that no two looks fit together exactly. What is reported must be wrong all the same,
+never merely on its way:
 
 *An orphan* is a session that plays (a finished one does not) and whose fence (stream, epoch, generation) on that proxy
 no reading asks for. Take every way in which a healthy session can be in the list:
@@ -20,7 +21,7 @@ no reading asks for. Take every way in which a healthy session can be in the lis
 - Its placement was made for an older spec: what that one asked for is not known any more, so all its outputs pass.
 
 *A missing session* is a placement that both readings want (a generation never becomes wanted again, so that it was
-wanted all the time between) and that the list of its proxy lacks. Healthy ways to be absent:
+wanted all the time since it was requested) and that the list of its proxy lacks. Healthy ways to be absent:
 
 - It is starting: it counts only if it was older than ``start_grace`` *when the list was taken*.
 - The list is older than the proxy's last reply about the placement (``sequence``): it proves nothing.
@@ -100,7 +101,8 @@ def compare(
     """Compare what is wished with what runs.
 
     Args:
-        before: the database before ``observed`` was taken, with the gone placements of streams seen so far.
+        before: with ``is_live``: the database before ``observed`` was taken, with the gone placements of streams seen
+            so far; else the same as ``after``.
         observed: the proxies, as they were listed last, or (``is_live``) listed after ``before`` was read.
         after: the database after that, with the gone placements of every stream in ``observed``.
         graces: how long a start and a stop may take.

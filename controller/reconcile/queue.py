@@ -12,7 +12,6 @@ from typing import Final
 
 from controller.domain.model import Key
 
-
 REST_SECONDS_MAX: Final = 1.0
 """The longest rest after a look that took long."""
 

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Query, Request, Response
 from controller.api import metrics, schemas, sync_check
 from controller.api.problems import documented
 from controller.api.services import Services
-from controller.api.sync_check import Graces
+from controller.api.sharing import Shared
+from controller.api.sync_check import Graces, SyncCheck
 from controller.api.wire import ServicesHere, answer
 from controller.domain.model import StreamId
 from controller.domain.observation import Observed
 from controller.errors import DatabaseError
 from controller.store import audit, history
+from controller.store.audit import Reading
 
 router = APIRouter(tags=["process"])
 
@@ -74,22 +76,43 @@ async def show_metrics(services: ServicesHere, request: Request) -> Response:
     responses=documented(_400="the request cannot be understood"),
 )
 async def check_sync(
-    services: ServicesHere,
+    request: Request,
     live: Annotated[
         Literal["0", "1", "false", "true"], Query(description="`1`: ask the proxies now, not what was seen last.")
     ] = "0",
 ) -> Response:
-    is_live = live in ("1", "true")
-    read = services.database.read
-    before = await read(audit.read, _stream_ids(services.observed()))
-    if is_live:
+    checks: SyncChecks = request.app.state.sync_checks
+    return answer(await (checks.live if live in ("1", "true") else checks.latest).get())
+
+
+class SyncChecks:
+    """Both comparisons, each shared by all who ask for it at the same time."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.latest = Shared(self._check_latest)
+        self.live = Shared(self._check_live)
+
+    async def _check_latest(self) -> SyncCheck:
+        """Compare with the newest lists. Both readings would come after them, so that one is enough."""
+        observed = self._services.observed()
+        reading = await self._read(observed)
+        return self._compare(reading, observed, reading, is_live=False)
+
+    async def _check_live(self) -> SyncCheck:
+        before = await self._read(self._services.observed())
         async with asyncio.timeout(OBSERVE_SECONDS):
-            observed = await services.observe_now()
-    else:
-        observed = services.observed()
-    after = await read(audit.read, _stream_ids(observed))
-    graces = Graces(services.start_grace, services.stop_grace)
-    return answer(sync_check.compare(before, observed, after, graces=graces, now=services.clock(), is_live=is_live))
+            observed = await self._services.observe_now()
+        return self._compare(before, observed, await self._read(observed), is_live=True)
+
+    async def _read(self, observed: Observed) -> Reading:
+        stream_ids = {StreamId(session.stream_id) for view in observed.proxies for session in view.sessions}
+        return await self._services.database.read(audit.read, stream_ids)
+
+    def _compare(self, before: Reading, observed: Observed, after: Reading, *, is_live: bool) -> SyncCheck:
+        graces = Graces(self._services.start_grace, self._services.stop_grace)
+        now = self._services.clock()
+        return sync_check.compare(before, observed, after, graces=graces, now=now, is_live=is_live)
 
 
 async def _check_database(services: Services) -> schemas.CheckDocument:
@@ -101,7 +124,3 @@ async def _check_database(services: Services) -> schemas.CheckDocument:
     except DatabaseError as failed:
         return {"ok": False, "detail": failed.detail}
     return {"ok": True, "detail": ""}
-
-
-def _stream_ids(observed: Observed) -> frozenset[StreamId]:
-    return frozenset(StreamId(session.stream_id) for view in observed.proxies for session in view.sessions)
