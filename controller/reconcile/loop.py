@@ -7,20 +7,19 @@ proxy is told, and no network is awaited inside a transaction.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 
 from controller.domain.model import Key
-from controller.domain.observation import Desired, Observed
-from controller.domain.plan import Action, Plan, Policy, Verb, plan
+from controller.domain.observation import Observed
+from controller.domain.plan import Action, Plan, Policy, Verb
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
-from controller.store import plans, streams
+from controller.store import plans
 from controller.store.engine import Database
+from controller.store.plans import Made
 
 log = structlog.get_logger(__name__)
 
@@ -29,15 +28,6 @@ RETRY_SECONDS = 1.0
 
 SYNC_SECONDS = 0.2
 """Between looks at a proxy that has just booted, until all that should run there has been asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Both sides at one moment, and the database's time."""
-
-    desired: Desired
-    observed: Observed
-    now: datetime
 
 
 class Reconciler:
@@ -82,8 +72,7 @@ class Reconciler:
 
     async def plan_now(self, keys: frozenset[Key] | None = None) -> Plan:
         """Return what a cycle would do now, without doing it."""
-        reading = await self._read(keys)
-        return plan(reading.desired, reading.observed, self._policy, reading.now)
+        return (await self._plan(keys)).plan
 
     async def cycle(self, look: Look) -> Plan:
         """Run one cycle; return what it did.
@@ -96,15 +85,15 @@ class Reconciler:
 
     async def _cycle(self, look: Look) -> Plan:
         began = time.perf_counter()
-        reading = await self._read(look.keys)
-        self._notice_boots(reading.observed, is_full=look.is_full)
-        planned = plan(reading.desired, reading.observed, self._policy, reading.now)
+        made = await self._plan(look.keys)
+        planned = made.plan
+        self._notice_boots(made.observed, is_full=look.is_full)
         saved = await self._database.write(
             plans.save,
             planned,
-            reading.observed,
+            made.observed,
             keys=look.keys,
-            now=reading.now,
+            now=made.now,
             token=self._dispatcher.token,
             duration_seconds=time.perf_counter() - began,
         )
@@ -113,25 +102,18 @@ class Reconciler:
         if not planned.is_empty:
             self._dispatcher.wake()
             self._changed()
-        self._report(look, reading, planned, began)
+        self._report(look, made, began)
         if planned.asks_for_births:
             await self._ask_for_births()
         if look.is_full:
-            await self._mark_synced(reading, planned)
+            await self._mark_synced(made)
         self.cycles += 1
         return planned
 
-    async def _read(self, keys: frozenset[Key] | None) -> Reading:
+    async def _plan(self, keys: frozenset[Key] | None) -> Made:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        listed = frozenset(
-            session.stream_id
-            for view in observed.proxies
-            for session in view.sessions
-            if keys is None or session.key in keys
-        )
-        desired, now = await self._database.read(streams.read, listed, keys)
-        return Reading(desired, observed, now)
+        return await self._database.read(plans.make, observed, self._policy, keys)
 
     def _notice_boots(self, observed: Observed, *, is_full: bool) -> None:
         """A proxy that came, went or restarted concerns every key."""
@@ -147,12 +129,12 @@ class Reconciler:
         else:
             self._queue.ring(look.keys, after_seconds)
 
-    async def _mark_synced(self, reading: Reading, planned: Plan) -> None:
+    async def _mark_synced(self, made: Made) -> None:
         """Tell proxies that have just booted once nothing is left to be asked of them."""
         self.full_at = time.monotonic()
-        busy = {p.proxy_id for change in planned.changes for p in change.placements}
-        busy |= {proxy_id for _, _, proxy_id in reading.desired.pending}
-        for view in reading.observed.proxies:
+        busy = {p.proxy_id for change in made.plan.changes for p in change.placements}
+        busy |= {proxy_id for _, _, proxy_id in made.desired.pending}
+        for view in made.observed.proxies:
             if not view.is_fresh or view.is_synced:
                 continue
             if view.proxy_id in busy:
@@ -164,8 +146,9 @@ class Reconciler:
             except ProxyUnreachableError as failed:
                 log.warning("proxy.unreachable", proxy=view.proxy_id, error=failed.detail)
 
-    def _report(self, look: Look, reading: Reading, planned: Plan, began: float) -> None:
+    def _report(self, look: Look, made: Made, began: float) -> None:
         """One line a cycle that found something, and one for each action or held action that concerns drift."""
+        planned = made.plan
         for action in planned.actions:
             if action.drift is not None:
                 _log_drift(action)
@@ -174,9 +157,9 @@ class Reconciler:
         log.info(
             "reconcile.completed",
             scope="full" if look.is_full else len(look.keys or ()),
-            streams=len(reading.desired.runs),
-            sessions=sum(len(view.sessions) for view in reading.observed.proxies),
-            proxies=len(reading.observed.proxies),
+            streams=len(made.desired.runs),
+            sessions=sum(len(view.sessions) for view in made.observed.proxies),
+            proxies=len(made.observed.proxies),
             actions=len(planned.actions),
             drifts=sum(1 for action in planned.actions if action.drift is not None),
             seconds=round(time.perf_counter() - began, 4),

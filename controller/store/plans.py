@@ -1,4 +1,4 @@
-"""A plan, written down: the intent, in one transaction, before anything is done about it."""
+"""A plan: made on one reading, and written down, in one transaction, before anything is done about it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,9 +7,31 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Change, Key
-from controller.domain.observation import Observed
-from controller.domain.plan import Plan, Verb
-from controller.store import drift, outbox, proxies, runs, streams
+from controller.domain.observation import Desired, Observed
+from controller.domain.plan import Plan, Policy, Verb, plan
+from controller.store import dialects, drift, outbox, proxies, runs, streams
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan and what it was made on: both sides at one moment, and the database's time."""
+
+    desired: Desired
+    observed: Observed
+    now: datetime
+    plan: Plan
+
+
+def make(session: Session, observed: Observed, policy: Policy, keys: frozenset[Key] | None) -> Made:
+    """Read all that is desired, or all of these keys, and plan.
+
+    Planning needs no database. It is done here because this is a thread of its own: a thousand runs at once would keep
+    the loop from everybody else.
+    """
+    listed = {s.stream_id for view in observed.proxies for s in view.sessions if keys is None or s.key in keys}
+    desired = streams.desired(session, listed, keys)
+    now = dialects.db_now(session)
+    return Made(desired, observed, now, plan(desired, observed, policy, now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,13 +81,6 @@ def desired(
     )
 
 
-def read(
-    session: Session, session_stream_ids: Collection[StreamId], keys: Collection[Key] | None
-) -> tuple[Desired, datetime]:
-    """Read what is desired, and the database's time of the reading."""
-    return desired(session, session_stream_ids, keys), dialects.db_now(session)
-
-
 def versions(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, int]:
     """Return the version each of these streams is at."""
     found: dict[StreamId, int] = {}

@@ -1,6 +1,7 @@
 """What one cycle of the control loop writes, with a real plan."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -34,6 +35,17 @@ async def save(
     return await database.write(
         plans.save, planned, observed, keys=keys, now=later(seconds), token=3, duration_seconds=0.01
     )
+
+
+async def test_a_plan_is_made_on_one_reading_at_the_databases_time(database: Database) -> None:
+    await begin(database)
+    observed = Observed((view(STRANGER),))
+    made = await database.read(plans.make, observed, Policy(), None)
+    assert (made.desired, made.observed) == (await read(database, observed), observed)
+    assert abs(made.now - datetime.now(UTC)) < timedelta(seconds=5)
+    assert made.plan == plan(made.desired, observed, Policy(), made.now)
+    only = await database.read(plans.make, observed, Policy(), frozenset({Key("strange")}))
+    assert (only.desired.runs, only.desired.keys) == ((), {"strange"})
 
 
 async def begin(database: Database) -> None:

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -325,11 +325,6 @@ class TestDesired:
         found = await database.read(streams.desired, [StreamId("s1")], [Key("k2"), Key("k5")])
         assert [r.stream.id for r in found.runs] == ["s2"]
         assert (found.pending, found.keys, dict(found.closed)) == (frozenset(), {"k2", "k5"}, {})
-
-    async def test_with_the_time_of_the_reading(self, database: Database) -> None:
-        desired, now = await database.read(streams.read, [], None)
-        assert len(desired.runs) == 4
-        assert abs(now - datetime.now(UTC)) < timedelta(seconds=5)
 
 
 # Pages

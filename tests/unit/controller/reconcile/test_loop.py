@@ -13,7 +13,7 @@ from controller.errors import DatabaseUnavailableError
 from controller.proxy_client import fingerprint
 from controller.reconcile import loop
 from controller.reconcile.queue import Look
-from controller.store import dialects, drift, outbox, runs, streams
+from controller.store import dialects, drift, outbox, plans, runs, streams
 from controller.store.engine import Database
 from proxy.contract import FinishedReason, SessionSpec, Upstream, UpstreamState
 from tests.fakes.api_world import open_database
@@ -121,7 +121,7 @@ class Interrupted(Database):
 
     async def read(self, work, *args, **kwargs):
         found = await super().read(work, *args, **kwargs)
-        if work is streams.read and self.between is not None:
+        if work is plans.make and self.between is not None:
             happen, self.between = self.between, None
             await happen()
         return found
@@ -288,10 +288,10 @@ async def test_a_proxy_that_changes_its_name_at_the_wrong_moment_ends_nobody(dat
     room = await ControlRoom.open(database, [client_of(http, p1.url)])
     marking = room.reconciler._mark_synced
 
-    async def rename_first(reading, planned):
+    async def rename_first(made):
         p1.proxy_id = "another"
         await room.observer.observe()
-        await marking(reading, planned)
+        await marking(made)
 
     room.reconciler._mark_synced = rename_first
     await room.full()
