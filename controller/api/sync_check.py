@@ -113,11 +113,13 @@ def compare(
     judge = _Judge(before, observed, after, graces, now=now, is_live=is_live)
     for view in observed.proxies:
         for session in view.sessions if view.is_fresh else ():
-            if session.state is not SessionState.FINISHED:
-                for output in session.outputs:
-                    found[output].running.append(session.key)
-                    if judge.is_orphaned(view, session, output):
-                        found[output].orphaned.add(session.key)
+            if session.state is SessionState.FINISHED:
+                continue
+            is_asked_for = judge.is_asked_for(view, session)
+            for output in session.outputs:
+                found[output].running.append(session.key)
+                if not is_asked_for and judge.is_orphaned(view, session, output):
+                    found[output].orphaned.add(session.key)
     for wish in judge.wanted_throughout():
         for output in judge.missing_outputs(wish):
             found[output].missing.add(wish.key)
@@ -137,6 +139,13 @@ class _Judge:
         self._sessions = {
             (view.proxy_id, _fence(session)): session for view in self._views.values() for session in view.sessions
         }
+
+    def is_asked_for(self, view: ProxyView, session: Session) -> bool:
+        """Say whether all its outputs are wished, as nearly always: no output is an orphan then."""
+        wish = self._wish(self._after, view, session)
+        return (
+            wish is not None and _is_wanted(wish) and (not wish.is_current or wish.outputs.issuperset(session.outputs))
+        )
 
     def is_orphaned(self, view: ProxyView, session: Session, output: Output) -> bool:
         earlier = self._wish(self._before, view, session)

@@ -31,7 +31,7 @@ class State(StrEnum):
     @property
     def is_active(self) -> bool:
         """Whether the run is still meant to play."""
-        return self not in (State.ENDED, State.CLOSED)
+        return self is not State.ENDED and self is not State.CLOSED
 
 
 class Outcome(StrEnum):
@@ -188,7 +188,7 @@ class PlacementState(StrEnum):
 
     @property
     def is_wanted(self) -> bool:
-        return self in (PlacementState.REQUESTED, PlacementState.OBSERVED)
+        return self is PlacementState.REQUESTED or self is PlacementState.OBSERVED
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,22 +97,25 @@ class SyncChecks:
         """Compare with the newest lists. Both readings would come after them, so that one is enough."""
         observed = self._services.observed()
         reading = await self._read(observed)
-        return self._compare(reading, observed, reading, is_live=False)
+        return await self._compare(reading, observed, reading, is_live=False)
 
     async def _check_live(self) -> SyncCheck:
         before = await self._read(self._services.observed())
         async with asyncio.timeout(OBSERVE_SECONDS):
             observed = await self._services.observe_now()
-        return self._compare(before, observed, await self._read(observed), is_live=True)
+        return await self._compare(before, observed, await self._read(observed), is_live=True)
 
     async def _read(self, observed: Observed) -> Reading:
         stream_ids = {StreamId(session.stream_id) for view in observed.proxies for session in view.sessions}
         return await self._services.database.read(audit.read, stream_ids)
 
-    def _compare(self, before: Reading, observed: Observed, after: Reading, *, is_live: bool) -> SyncCheck:
+    async def _compare(self, before: Reading, observed: Observed, after: Reading, *, is_live: bool) -> SyncCheck:
+        """Compare on a thread: thousands of sessions would keep everybody else waiting."""
         graces = Graces(self._services.start_grace, self._services.stop_grace)
         now = self._services.clock()
-        return sync_check.compare(before, observed, after, graces=graces, now=now, is_live=is_live)
+        return await asyncio.to_thread(
+            sync_check.compare, before, observed, after, graces=graces, now=now, is_live=is_live
+        )
 
 
 async def _check_database(services: Services) -> schemas.CheckDocument:
