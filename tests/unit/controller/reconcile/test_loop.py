@@ -141,7 +141,8 @@ async def test_a_stale_plan_is_dropped_and_looked_at_again(tmp_path, http, p1):
     assert (ended.stream.state, ended.placements) == ("CLOSED", ())
     commands = (await database.read(outbox.read_due, 10, ProxyId("p1")))[1]
     assert {pending.command.key for pending in commands} == {"cam-8"}
-    assert "cam-7" in (await room.queue.take()).keys
+    look = await room.queue.take()
+    assert look.is_full or "cam-7" in look.keys
     await database.dispose()
 
 
