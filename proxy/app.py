@@ -32,6 +32,7 @@ from proxy.settings import Address, Settings
 from proxy.upstream import kinds
 from proxy.upstream.datagram import DatagramPolicy
 from proxy.upstream.fetch import HttpPolicy
+from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.kinds import LocalPolicy
 from proxy.upstream.pull import PullLimits
 from proxy.upstream.resolver import Resolver
@@ -140,7 +141,7 @@ def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
         Identity.fresh(settings.id, settings.viewers_url),
         ports,
         sessions_max=settings.sessions_max,
-        admit=partial(kinds.check, policy=policy),
+        admit=partial(kinds.check, policy=policy, local=local),
     )
 
 
@@ -165,7 +166,8 @@ def http_policy(settings: Settings) -> HttpPolicy:
 
 def local_policy(settings: Settings) -> LocalPolicy:
     return LocalPolicy(
-        datagram=DatagramPolicy(interface=settings.multicast_interface, buffer_bytes=settings.datagram_buffer_bytes)
+        datagram=DatagramPolicy(interface=settings.multicast_interface, buffer_bytes=settings.datagram_buffer_bytes),
+        ffmpeg=FfmpegPolicy(program=settings.ffmpeg, files_dir=settings.files_dir),
     )
 
 

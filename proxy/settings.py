@@ -8,9 +8,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeFloat,
@@ -83,9 +85,16 @@ def _to_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _check_folder(value: Path | None) -> Path | None:
+    if value is not None and not value.is_absolute():
+        raise ValueError("must be an absolute path")
+    return value
+
+
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(parse_address)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_to_none)]
 Url = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")]
+Folder = Annotated[Path | None, BeforeValidator(_to_none), AfterValidator(_check_folder)]
 OptionalUrl = Annotated[Url | None, BeforeValidator(_to_none)]
 
 
@@ -150,6 +159,12 @@ class Settings(BaseSettings):
     datagram_buffer_bytes: Annotated[int, Field(ge=64 * 1024, le=256 * 1024 * 1024)] = Field(
         2 * 1024 * 1024,
         description="Socket buffer of a udp or rtp upstream; the kernel grants net.core.rmem_max at most.",
+    )
+    ffmpeg: Annotated[str, Field(min_length=1)] = Field(
+        "ffmpeg", description="The program that reads rtsp, rtmp, srt and file upstreams: a name or a path."
+    )
+    files_dir: Folder = Field(
+        None, description="Folder below which files may be upstreams (`file:`); unset, no file may be."
     )
     upstream_link_local: bool = Field(
         default=False, description="Allow upstreams at link-local and cloud metadata addresses."

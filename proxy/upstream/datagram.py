@@ -16,7 +16,8 @@ from aiohttp.abc import AbstractResolver
 from proxy.core.datagrams import Intake
 from proxy.errors import UpstreamLostError, UpstreamUnreachableError
 from proxy.upstream import interfaces
-from proxy.upstream.endpoint import Endpoint
+from proxy.upstream.descriptors import readable
+from proxy.upstream.endpoint import Endpoint, parse
 from proxy.upstream.items import Discontinuity, Losses, Reader
 
 DATAGRAM_BYTES_MAX: Final = 65535
@@ -45,8 +46,9 @@ class DatagramPolicy:
     """Asked of the kernel for a socket; without privileges it grants ``net.core.rmem_max`` at most."""
 
 
-async def read(endpoint: Endpoint, policy: DatagramPolicy, resolver: AbstractResolver) -> Reader:
+async def read(url: str, policy: DatagramPolicy, resolver: AbstractResolver) -> Reader:
     """Yield media as it comes, and never end."""
+    endpoint = parse(url)
     host = await _resolve(endpoint, resolver)
     try:
         sock = _open(host, endpoint, policy)
@@ -57,7 +59,7 @@ async def read(endpoint: Endpoint, policy: DatagramPolicy, resolver: AbstractRes
         tally = _Tally(intake, sock)
         now = asyncio.get_running_loop().time
         while True:
-            await _readable(sock, intake.due)
+            await readable(sock.fileno(), intake.due)
             taken = _take(sock, intake, now())
             for run in intake.drain(now()):
                 if run.broken:
@@ -157,25 +159,6 @@ def _storage(address: str) -> bytes:
     if ip.version == 4:
         return struct.pack("=HH4s120x", socket.AF_INET, 0, ip.packed)
     return struct.pack("=HHI16sI100x", socket.AF_INET6, 0, 0, ip.packed, 0)
-
-
-async def _readable(sock: socket.socket, due: float | None) -> None:
-    """Return when there is something to read, or when it is time to give up on what was missed."""
-    loop = asyncio.get_running_loop()
-    came: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), _ring, came)
-    try:
-        async with asyncio.timeout_at(due):
-            await came
-    except TimeoutError:
-        return
-    finally:
-        loop.remove_reader(sock.fileno())
-
-
-def _ring(came: asyncio.Future[None]) -> None:
-    if not came.done():
-        came.set_result(None)
 
 
 def _take(sock: socket.socket, intake: Intake, now: float) -> int:

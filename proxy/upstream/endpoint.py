@@ -50,12 +50,17 @@ def parse(url: str) -> Endpoint:
     if parts.path not in {"", "/"} or parts.fragment:
         raise UpstreamForbiddenError(f"{parts.scheme} has no path")
     host = parts.hostname or ""
-    if host and not _is_address(host) and not NAME.fullmatch(host):
+    if host and not is_host(host):
         raise UpstreamForbiddenError("the upstream's host is neither an address nor a name")
     source, interface = _options(parts)
     if source and _is_address(host) and _version(source) != _version(host):
         raise UpstreamForbiddenError("the source and the group are of different IP versions")
     return Endpoint(host, port, parts.scheme == "rtp", source, interface)
+
+
+def is_host(text: str) -> bool:
+    """Whether it is an IP address, or may be a name."""
+    return _is_address(text) or NAME.fullmatch(text) is not None
 
 
 def _options(parts: SplitResult) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Which reader an upstream gets, and which upstreams are not taken at all.
 
 Schemes: ``http`` and ``https`` (MPEG-TS, or HLS when the path ends in ``.m3u8`` or the answer is a playlist), ``udp``
-and ``rtp``, and ``demo``. What is refused here is refused before anything is connected.
+and ``rtp``, ``rtsp``, ``rtmp``, ``srt`` and ``file`` (through ffmpeg), and ``demo``. What is refused here is refused
+before anything is connected.
 """
 
 import re
@@ -14,9 +15,10 @@ from aiohttp.abc import AbstractResolver
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import SpecRefusedError, UpstreamForbiddenError
-from proxy.upstream import address, datagram, demo, endpoint, hls, http
+from proxy.upstream import address, datagram, demo, endpoint, ffmpeg, hls, http
 from proxy.upstream.datagram import DatagramPolicy
 from proxy.upstream.fetch import Client, HttpPolicy, parse_url
+from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.items import Reader
 
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -31,33 +33,33 @@ class LocalPolicy:
     """What this machine offers to the kinds that need more than HTTP."""
 
     datagram: DatagramPolicy = field(default_factory=DatagramPolicy)
+    ffmpeg: FfmpegPolicy = field(default_factory=FfmpegPolicy)
 
 
-def check(spec: SessionSpec, policy: HttpPolicy) -> None:
+def check(spec: SessionSpec, policy: HttpPolicy, local: LocalPolicy = LocalPolicy()) -> None:
     """Raise SpecRefusedError if one of the upstreams can or may not be pulled here."""
     for number, upstream in enumerate(spec.upstreams):
         try:
-            _check(upstream, policy)
+            _check(upstream, policy, local)
         except UpstreamForbiddenError as error:
             raise SpecRefusedError(f"upstream {number}: {error.detail}") from None
 
 
-def _check(upstream: Upstream, policy: HttpPolicy) -> None:
+def _check(upstream: Upstream, policy: HttpPolicy, local: LocalPolicy) -> None:
     scheme = _scheme(upstream)
     if scheme == "demo":
         return
-    if scheme in endpoint.SCHEMES:
-        _check_without_headers(upstream, scheme)
-        place = endpoint.parse(upstream.url)
-        if policy.guarded:
-            address.check_literal(place.host)
+    if scheme not in endpoint.SCHEMES | ffmpeg.SCHEMES:
+        _check_http(upstream, policy)
         return
-    _check_http(upstream, policy)
-
-
-def _check_without_headers(upstream: Upstream, scheme: str) -> None:
     if upstream.headers:
         raise UpstreamForbiddenError(f"request headers are for http upstreams, not for {scheme}")
+    if scheme in endpoint.SCHEMES:
+        host = endpoint.parse(upstream.url).host
+    else:
+        host = ffmpeg.parse(upstream.url, local.ffmpeg).host
+    if policy.guarded:
+        address.check_literal(host)
 
 
 def _check_http(upstream: Upstream, policy: HttpPolicy) -> None:
@@ -81,7 +83,9 @@ def opener(
         if scheme == "demo":
             return demo.read()
         if scheme in endpoint.SCHEMES:
-            return datagram.read(endpoint.parse(upstream.url), local.datagram, resolver)
+            return datagram.read(upstream.url, local.datagram, resolver)
+        if scheme in ffmpeg.SCHEMES:
+            return ffmpeg.read(upstream.url, local.ffmpeg, resolver)
         return _read_http(upstream, policy, resolver)
 
     return open_upstream

@@ -80,7 +80,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def real_proxy(**changed: str) -> AsyncIterator[Proxy]:
+async def real_proxy(exit_code: int = 0, **changed: str) -> AsyncIterator[Proxy]:
     port = unused_port()
     with TemporaryFile() as log:
         process = await spawn(log, HTTP=f"127.0.0.1:{port}", CONTROL_TOKEN=TOKEN, LOG_FORMAT="json", **changed)
@@ -97,5 +97,5 @@ async def real_proxy(**changed: str) -> AsyncIterator[Proxy]:
                     await process.wait()
         log.seek(0)
         proxy.log = log.read()
-    assert process.returncode == 0
+    assert process.returncode == exit_code
     assert b"Traceback" not in proxy.log
