@@ -46,6 +46,7 @@ from controller.reconcile.housekeeping import Housekeeper, Retention
 from controller.reconcile.loop import Reconciler
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
+from controller.reconcile.startup import StartupGate
 from controller.reconcile.watch import Watchers
 from controller.settings import Address, Settings
 from controller.store import counters, history, migrate, proxies, record, sources, streams
@@ -131,6 +132,11 @@ class _Rooms:
             resync_seconds=lambda: _jittered(settings.resync_seconds),
         )
         self.dispatcher = Dispatcher(database, observer, token=token, ring=self._look_at)
+        self.startup = StartupGate(
+            time.monotonic,
+            unlisted=lambda: observer.untried,
+            has_caught_up=lambda: self.subscriber.has_caught_up,
+        )
         self.reconciler = Reconciler(
             database,
             observer,
@@ -139,6 +145,7 @@ class _Rooms:
             _policy(settings),
             changed=self._tell,
             ask_for_births=self._ask_every_source,
+            startup=self.startup.reason,
         )
         self.watchers = Watchers(observer, self.queue)
         self.housekeeper = Housekeeper(
@@ -192,6 +199,7 @@ class _Rooms:
             observed=lambda: self.observer.latest,
             observe_now=self.observer.observe,
             wake=self.wake,
+            wake_all=self.queue.ring_all,
             ask_for_births=self._ask_for_births,
             plan_now=self.reconciler.plan_now,
             run_now=self._run_now,

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from controller.api import metrics, problems, security
-from controller.api.routes import events, fleet, process, reconcile, streams, viewers, watch
+from controller.api.routes import controls, events, fleet, process, reconcile, streams, viewers, watch
 from controller.api.services import Services
 
 DESCRIPTION = """\
@@ -32,7 +32,7 @@ TAGS = [
 ]
 
 
-ROOMS = (streams, events, viewers, fleet, reconcile, watch, process)
+ROOMS = (streams, events, viewers, fleet, reconcile, controls, watch, process)
 
 
 class Application(FastAPI):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from controller.api import schemas
 from controller.api.redaction import MASK, redact
 from controller.api.seen import Seen, media_url
+from controller.domain.controls import Control
 from controller.domain.model import Output, Placement, Run, Stream, StreamSpec
 from controller.domain.observation import ProxyView, Session, Viewer
 from controller.domain.plan import Action
@@ -183,6 +184,19 @@ def drift(known: KnownDrift) -> schemas.DriftDocument:
         "last_seen": known.last_seen,
         "looks": known.looks,
         "repaired_at": known.repaired_at,
+    }
+
+
+def control(held: Control) -> schemas.ControlDocument:
+    return {
+        "scope": held.scope,
+        "subject": held.subject,
+        "name": held.name,
+        "value": held.value,
+        "owner": held.owner,
+        "why": held.why,
+        "set_at": held.set_at,
+        "expires_at": held.expires_at,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from controller.domain.admission import Verdict
+from controller.domain.controls import Scope
 from controller.domain.model import (
     ConditionStatus,
     ConditionType,
@@ -288,6 +289,24 @@ class ActionDocument(TypedDict):
     why: str
     drift_kind: DriftKind | None
     gate: str
+
+
+class ControlDocument(TypedDict):
+    """What an operator allows the control loop to do. ``subject`` is a proxy's id or a key; empty for everything."""
+
+    scope: Scope
+    subject: str
+    name: str
+    value: str
+    owner: str
+    why: str
+    set_at: datetime
+    expires_at: datetime | None
+
+
+class ControlList(TypedDict):
+    items: list[ControlDocument]
+    next_cursor: Cursor
 
 
 class CycleDocument(TypedDict):

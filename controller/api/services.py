@@ -66,6 +66,8 @@ class Services:
     """List every proxy after this call began, and return the newest observation."""
     wake: Callable[[Iterable[Key]], None]
     """These keys have changed in the database: reconcile them, send what waits in the outbox, ring the pulse."""
+    wake_all: Callable[[], None]
+    """Something has changed that concerns everything: reconcile it."""
     ask_for_births: Callable[[Iterable[SourceId]], None]
     """Ask these sources over MQTT for the full list of their streams."""
     plan_now: Callable[[], Awaitable[Plan]]

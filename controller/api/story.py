@@ -117,8 +117,7 @@ def _actor(actor: str) -> str:
 def _conditions(stream: Stream, now: datetime) -> Iterator[str]:
     """Only what is not as it should be is worth a sentence."""
     for condition in stream.conditions:
-        is_alarm = condition.type is ConditionType.EPOCH_REGRESSED
-        wished = ConditionStatus.FALSE if is_alarm else ConditionStatus.TRUE
+        wished = ConditionStatus.FALSE if condition.type.is_alarm else ConditionStatus.TRUE
         if condition.status is not wished and stream.state is not State.CLOSED:
             yield _condition(condition, now)
 

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from controller.cli import act, doctor, get, processes, serve
+from controller.cli import act, controls, doctor, get, processes, serve
 from controller.cli.client import Api
 from controller.errors import ControllerError, StartupError
 
@@ -67,6 +67,9 @@ for command in (
     act.apply,
     act.plan,
     act.reconcile,
+    controls.pause,
+    controls.resume,
+    controls.mode,
     doctor.doctor,
     act.completion,
 ):

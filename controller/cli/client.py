@@ -53,6 +53,9 @@ class Api:
     def post(self, path: str, body: object = None) -> Item:
         return self._demand("POST", path, body)
 
+    def put(self, path: str, body: object) -> Item:
+        return self._demand("PUT", path, body)
+
     def delete(self, path: str) -> Item:
         return self._demand("DELETE", path)
 

@@ -17,6 +17,7 @@ KINDS: dict[str, tuple[str, Sequence[tables.Column], str]] = {
     "proxies": ("/proxies", tables.PROXIES, "id"),
     "drift": ("/drift", tables.DRIFT, "id"),
     "viewers": ("/viewers", tables.VIEWERS, "id"),
+    "controls": ("/reconcile/controls", tables.CONTROLS, "subject"),
 }
 """Path, columns, and the field that tells items apart."""
 STATUSES = ("pending", "starting", "live", "stalled", "ended", "closed", "active", "all")
@@ -60,7 +61,7 @@ def get(
     label: str | None,
     everything: bool,
 ) -> None:
-    """List streams, sessions, proxies, drift or viewers; of one KEY, if given."""
+    """List streams, sessions, proxies, drift, viewers or controls; of one KEY, if given."""
     if (status or label) and kind != "streams":
         raise click.UsageError("--status and --label are for streams")
     path, columns, identity = KINDS[kind]

@@ -12,6 +12,8 @@ import click
 from controller.cli.client import Item
 
 MISSING = "-"
+ALARMS = frozenset({"EpochRegressed", "Paused"})
+"""Conditions that are bad when they are True."""
 COLOURS = {
     "LIVE": "green",
     "flowing": "green",
@@ -85,9 +87,7 @@ def _carried_by(stream: Item) -> str:
 
 def _trouble(stream: Item) -> str:
     """Return what an operator should know first: the message of a condition that is not as it should be."""
-    bad = (
-        c for c in stream.get("conditions", ()) if c["status"] == ("True" if c["type"] == "EpochRegressed" else "False")
-    )
+    bad = (c for c in stream.get("conditions", ()) if c["status"] == ("True" if c["type"] in ALARMS else "False"))
     return next((f"{c['type']}: {c['message'] or c['reason']}" for c in bad), MISSING)
 
 
@@ -169,6 +169,15 @@ VIEWERS = (
     field("PLAYER", "user_agent"),
     field("ID", is_wide=True),
     field("PROXY", "proxy_id", is_wide=True),
+)
+CONTROLS = (
+    field("OF", "scope"),
+    field("NAME", "subject"),
+    field("CONTROL", "name"),
+    field("MODE", "value"),
+    field("BY", "owner"),
+    field("UNTIL", "expires_at"),
+    field("WHY"),
 )
 ACTIONS = (
     field("ACTION", "verb"),

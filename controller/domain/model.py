@@ -106,6 +106,12 @@ class ConditionType(StrEnum):
     SOURCE_ONLINE = "SourceOnline"
     SESSIONS_STOPPED = "SessionsStopped"
     EPOCH_REGRESSED = "EpochRegressed"
+    PAUSED = "Paused"
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether True is what people should know of; of the others it is what is not True."""
+        return self in (ConditionType.EPOCH_REGRESSED, ConditionType.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)

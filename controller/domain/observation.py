@@ -9,7 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
+from controller.domain.controls import Controls
 from controller.domain.model import BootId, CommandKind, Key, Output, ProxyId, Run, Stream, StreamId
+
+UNLIMITED = Controls()
 
 NO_BOOT = BootId("")
 """Of a proxy that has not answered yet."""
@@ -156,6 +159,8 @@ class Desired:
     """(stream, generation, proxy) with a command waiting in the outbox."""
     stuck: tuple[StuckCommand, ...] = ()
     """Of the commands that wait: those that were sent many times."""
+    controls: Controls = UNLIMITED
+    """What operators allow."""
     keys: frozenset[Key] | None = None
     """When not None, only these keys were read: nothing may be concluded about others."""
 

@@ -34,6 +34,9 @@ PATTERN: Final = f"{topics.PREFIX}/#"
 STABLE_SECONDS: Final = 10.0
 """A connection that held for this long was a good one: the next failure is the first again."""
 
+QUIET_SECONDS: Final = 1.0
+"""A broker that has sent nothing for this long has sent all that waited there."""
+
 REFUSALS_LOGGED_MAX: Final = 10
 REFUSALS_LOGGED_SECONDS: Final = 10.0
 """Of a flood of unreadable messages, so many are logged in so long. All of them are in quarantine."""
@@ -106,6 +109,13 @@ class Subscriber:
         self.recorder = Recorder(write)
         self.counts = Counts()
         self.is_connected = False
+        self._heard_at = float("-inf")
+        """When the connection was made, or the last message recorded; on the clock of the event loop."""
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether what waited at the broker has been recorded, as far as can be told from its silence."""
+        return self.is_connected and asyncio.get_running_loop().time() - self._heard_at >= QUIET_SECONDS
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -155,6 +165,7 @@ class Subscriber:
     @contextlib.contextmanager
     def _connected(self, connection: Connection) -> Iterator[None]:
         self.counts.connections += 1
+        self._heard_at = asyncio.get_running_loop().time()
         self.is_connected = True
         log.info("mqtt.connected", broker=self._link.address, had_session=connection.has_session)
         try:
@@ -171,6 +182,7 @@ class Subscriber:
             self.counts.discarded += connection.take_discarded()
             arrivals = [Arrival(received, event) for received in batch if (event := self._decode(received)) is not None]
             outcomes = await self.recorder.record(arrivals) if arrivals else []
+            self._heard_at = asyncio.get_running_loop().time()
             connection.acknowledge(batch)
             for recorded in outcomes:
                 self._tell(recorded)

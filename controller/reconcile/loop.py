@@ -12,7 +12,7 @@ import structlog
 
 from controller.domain.model import Key
 from controller.domain.observation import Observed
-from controller.domain.plan import Action, Plan, Policy, Verb
+from controller.domain.plan import Action, GateKind, Plan, Policy, Standing, Verb
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.observe import Observer
@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 """After a cycle that the database refused."""
 
+STARTUP_SECONDS = 0.5
+"""Between looks, while something waits for this controller to know enough to stop anything."""
+
 SYNC_SECONDS = 0.2
 """Between looks at a proxy that has just booted, until all that should run there has been asked for."""
 
@@ -34,7 +37,7 @@ class Reconciler:
     """Repeats the cycle for whatever the queue names.
 
     ``changed`` is told of every cycle that decided something; ``ask_for_births`` asks every source for the full list of
-    its streams.
+    its streams; ``startup`` says why nothing may be stopped yet.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Reconciler:
         *,
         changed: Callable[[], None],
         ask_for_births: Callable[[], Awaitable[None]],
+        startup: Callable[[], str],
     ) -> None:
         self._database = database
         self._observer = observer
@@ -55,6 +59,7 @@ class Reconciler:
         self._policy = policy
         self._changed = changed
         self._ask_for_births = ask_for_births
+        self._startup = startup
         self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
         self.cycles = 0
@@ -102,6 +107,8 @@ class Reconciler:
         if not planned.is_empty:
             self._dispatcher.wake()
             self._changed()
+        if any(action.gate_kind is GateKind.STARTUP for action in planned.actions):
+            self._queue.ring_all(STARTUP_SECONDS)
         self._report(look, made, began)
         if planned.asks_for_births:
             await self._ask_for_births()
@@ -113,7 +120,8 @@ class Reconciler:
     async def _plan(self, keys: frozenset[Key] | None) -> Made:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        return await self._database.read(plans.make, observed, self._policy, keys)
+        standing = Standing(self._startup())
+        return await self._database.read(plans.make, observed, self._policy, keys, standing)
 
     def _notice_boots(self, observed: Observed, *, is_full: bool) -> None:
         """A proxy that came, went or restarted concerns every key."""

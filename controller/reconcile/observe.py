@@ -36,6 +36,7 @@ class Observer:
         self._clock = clock
         self._started_at = clock()
         self._locks = {url: asyncio.Lock() for url in self._clients}
+        self._tried: set[str] = set()
         remembered = {view.url: view for view in known}
         self._views: dict[str, ProxyView] = {
             url: replace(remembered[url], freshness=Freshness.NEVER, error="not reached since start")
@@ -52,6 +53,11 @@ class Observer:
         """The newest observation, without asking anybody."""
         views = [self._aged(view) for view in self._views.values()]
         return Observed(tuple(sorted(views, key=lambda view: view.proxy_id)))
+
+    @property
+    def untried(self) -> int:
+        """How many proxies were neither listed nor found unreachable since start."""
+        return len(self._clients.keys() - self._tried)
 
     async def observe(self) -> Observed:
         """List every proxy, all at once, each within its time-out; return the newest observation."""
@@ -73,8 +79,10 @@ class Observer:
             try:
                 view = await client.list()
             except ProxyUnreachableError as failed:
+                self._tried.add(client.url)
                 self._fail(client.url, failed.detail)
                 return
+            self._tried.add(client.url)
             self._accept(view)
 
     def _accept(self, view: ProxyView) -> None:

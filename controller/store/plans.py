@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from controller.domain.model import Change, Key
 from controller.domain.observation import Desired, Observed
-from controller.domain.plan import Plan, Policy, Verb, plan
+from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, Verb, plan
 from controller.store import dialects, drift, outbox, proxies, runs, streams
 
 
@@ -22,7 +22,9 @@ class Made:
     plan: Plan
 
 
-def make(session: Session, observed: Observed, policy: Policy, keys: frozenset[Key] | None) -> Made:
+def make(
+    session: Session, observed: Observed, policy: Policy, keys: frozenset[Key] | None, standing: Standing = NEWCOMER
+) -> Made:
     """Read all that is desired, or all of these keys, and plan.
 
     Planning needs no database. It is done here because this is a thread of its own: a thousand runs at once would keep
@@ -31,7 +33,7 @@ def make(session: Session, observed: Observed, policy: Policy, keys: frozenset[K
     listed = {s.stream_id for view in observed.proxies for s in view.sessions if keys is None or s.key in keys}
     desired = streams.desired(session, listed, keys)
     now = dialects.db_now(session)
-    return Made(desired, observed, now, plan(desired, observed, policy, now))
+    return Made(desired, observed, now, plan(desired, observed, policy, now, standing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from controller.domain.controls import Controls
 from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
-from controller.store import batches, cursors, dialects, drift, outbox, rows
+from controller.store import batches, controls, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page
 from controller.store.tables import outbox as commands
 from controller.store.tables import placements, streams, transitions
@@ -77,6 +78,7 @@ def desired(
         drifts=MappingProxyType(drift.load_open(session, keys)),
         pending=outbox.pending(session, keys),
         stuck=outbox.stuck(session, keys),
+        controls=Controls(controls.load_now(session)),
         keys=None if keys is None else frozenset(keys),
     )
 

@@ -58,6 +58,7 @@ class World:
         self.observed = Observed((ProxyView(P1, "http://p1:8081", Freshness.FRESH, BOOT, 10, "http://media.example"),))
         self.at_observe: Any = None
         self.woken: list[Key] = []
+        self.woken_all = 0
         self.asked_for_births: list[SourceId] = []
         self.viewers: dict[ProxyId, list[Viewer]] = {}
         self.health = Health(has_observed=True)
@@ -71,6 +72,7 @@ class World:
             observed=lambda: self.observed,
             observe_now=self._observe_now,
             wake=self._wake,
+            wake_all=self._wake_all,
             ask_for_births=self.asked_for_births.extend,
             plan_now=self._plan_now,
             run_now=self._run_now,
@@ -160,6 +162,9 @@ class World:
     def _wake(self, keys: Iterable[Key]) -> None:
         self.woken.extend(keys)
         self.pulse.ring()
+
+    def _wake_all(self) -> None:
+        self.woken_all += 1
 
     async def _plan_now(self) -> Plan:
         return self.planned

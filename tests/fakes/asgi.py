@@ -32,6 +32,9 @@ class Client:
         body = b"" if document is None else json.dumps(document).encode()
         return await self.request("POST", path, body=body, headers=headers)
 
+    async def put(self, path: str, document: Any, **headers: str) -> Answer:
+        return await self.request("PUT", path, body=json.dumps(document).encode(), headers=headers)
+
     async def delete(self, path: str, **headers: str) -> Answer:
         return await self.request("DELETE", path, headers=headers)
 

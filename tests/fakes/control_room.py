@@ -56,6 +56,7 @@ class ControlRoom:
         )
         self.changes = 0
         self.births_asked = 0
+        self.startup = ""
         self.reconciler = Reconciler(
             database,
             self.observer,
@@ -64,6 +65,7 @@ class ControlRoom:
             policy or Policy(),
             changed=self._count,
             ask_for_births=self._ask_for_births,
+            startup=lambda: self.startup,
         )
         self.watchers = Watchers(self.observer, self.queue)
         self._ids = itertools.count(1)

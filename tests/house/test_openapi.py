@@ -31,6 +31,7 @@ async def describe() -> dict[str, Any]:
         observed=Observed,
         observe_now=_never,
         wake=lambda _keys: None,
+        wake_all=lambda: None,
         ask_for_births=lambda _sources: None,
         plan_now=_never,
         run_now=_never,

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from controller.domain.controls import MODE, PAUSE, Mode
 from controller.domain.events import MessageRefused
 from controller.domain.model import Change, Floor, Key, Run, Source, SourceId, State, StreamId
 from controller.domain.observation import Freshness, SessionState
@@ -30,7 +31,7 @@ from controller.store import (
 from controller.store.controls import Control, Scope
 from controller.store.engine import Database
 from controller.store.runs import ACTIONS_KEPT_MAX, Cycle
-from tests.fakes.domain_values import ID, NOW, P1, P2, later, session, stream, view
+from tests.fakes.domain_values import ID, KEY, NOW, P1, P2, later, session, stream, view
 
 A, B = SourceId("a"), SourceId("b")
 
@@ -157,8 +158,21 @@ async def test_controls_hold_until_they_expire(database: Database) -> None:
     changed = replace(mode, value="enforce", owner="bob")
     await database.write(controls.put, changed)
     assert await database.read(controls.load, now=NOW) == (changed,)
-    await database.write(controls.remove, Scope.GLOBAL, "", "mode")
+    assert await database.write(controls.remove, Scope.GLOBAL, "", "mode") is True
+    assert await database.write(controls.remove, Scope.GLOBAL, "", "mode") is False
     assert await database.read(controls.load, now=NOW) == ()
+
+
+async def test_a_control_is_set_by_the_databases_clock_and_part_of_the_next_reading(database: Database) -> None:
+    said = {"value": "", "owner": "bob", "why": "works"}
+    control = await database.write(controls.put_now, Scope.STREAM, KEY, PAUSE, **said, for_seconds=60)
+    assert control.expires_at == control.set_at + timedelta(seconds=60)
+    await database.write(controls.put_now, Scope.PROXY, P1, MODE, **(said | {"value": "observe"}), for_seconds=None)
+    assert {held.subject for held in await database.read(controls.load_now)} == {KEY, P1}
+    limits = (await database.read(streams.desired)).controls
+    assert limits.limit(KEY) == (Mode.OBSERVE, control)
+    assert limits.limit("other", P1)[0] is Mode.OBSERVE
+    assert limits.limit("other", P2)[0] is Mode.ENFORCE
 
 
 class TestCycles:

@@ -13,13 +13,29 @@ from controller.domain.observation import Desired, Observed
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
+from controller.domain.plan.scene import Scene
 from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
-from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Verb
+from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Standing, Verb
+from controller.domain.plan.warden import Warden
 
-__all__ = ["Action", "Drift", "DriftClass", "DriftKind", "GateKind", "Plan", "Policy", "Verb", "plan"]
+__all__ = [
+    "NEWCOMER",
+    "Action",
+    "Drift",
+    "DriftClass",
+    "DriftKind",
+    "GateKind",
+    "Plan",
+    "Policy",
+    "Standing",
+    "Verb",
+    "plan",
+]
+
+NEWCOMER = Standing()
 
 
-def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime) -> Plan:
+def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, standing: Standing = NEWCOMER) -> Plan:
     """Return what to do so that the proxies run what the database wishes.
 
     Args:
@@ -28,20 +44,22 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime) ->
         observed: the newest list of every proxy, each with how far it may be believed.
         policy: graces and limits.
         now: the database's time.
+        standing: what the controller that plans brings along from its earlier plans.
     """
     fleet = Fleet(observed, desired.keys)
+    scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing))
     actions: list[Action] = []
     changes = []
     runs = []
     for run in desired.runs:
-        planner = RunPlanner(run, desired, fleet, policy, now)
+        planner = RunPlanner(run, scene)
         planner.plan()
         actions.extend(planner.actions)
         runs.append(planner.draft.run)
         change = planner.draft.change()
         if change is not None:
             changes.append(change)
-    orphans = OrphanPlanner(desired, runs, fleet, policy, now)
+    orphans = OrphanPlanner(runs, scene)
     orphans.plan()
     actions += [*orphans.actions, *_report_stuck(desired, fleet)]
     return Plan(tuple(actions), tuple(changes), tuple(orphans.stops), orphans.asks_for_births)

@@ -1,9 +1,14 @@
 """What a run's conditions say once it is planned: where it is placed, whether it flows, what its end waits for."""
 
+from collections.abc import Sequence
+
 from controller.domain.lifecycle import Draft
 from controller.domain.model import ConditionStatus, ConditionType, Placement, PlacementState, State
 from controller.domain.observation import SessionState
 from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.taxonomy import GateKind
+from controller.domain.plan.vocabulary import Action
+from controller.domain.plan.warden import Warden
 
 
 def describe(draft: Draft, fleet: Fleet) -> None:
@@ -59,3 +64,17 @@ def _describe_stopping(draft: Draft, fleet: Fleet) -> None:
         reason = "ProxyUnreachable" if unreachable else "Stopping"
         message = f"waiting for {', '.join(sorted({p.proxy_id for p in left}))}"
         draft.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.FALSE, reason, message)
+
+
+def describe_pause(draft: Draft, warden: Warden, actions: Sequence[Action]) -> None:
+    """Say that operators hold a run back: where one has set a control on its key, or a control holds an action."""
+    stream = draft.run.stream
+    message = ""
+    if warden.has_controls and stream.state is not State.CLOSED:
+        control = warden.control_of(stream.key)
+        held = next((action.gate for action in actions if action.gate_kind is GateKind.CONTROL), "")
+        message = f"by {control}" if control is not None else f"until {held}" if held else ""
+    if message:
+        draft.set_condition(ConditionType.PAUSED, ConditionStatus.TRUE, "Control", message)
+    elif stream.condition(ConditionType.PAUSED) is not None:
+        draft.clear_condition(ConditionType.PAUSED)

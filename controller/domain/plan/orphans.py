@@ -1,23 +1,21 @@
 """Planning for sessions that no placement asks for."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from controller.domain.model import Command, CommandKind, Key, Run, StreamId
-from controller.domain.observation import Desired, ProxyView, Session, SessionState
-from controller.domain.plan.proxies import Fleet
+from controller.domain.observation import ProxyView, Session
+from controller.domain.plan.scene import Scene
 from controller.domain.plan.taxonomy import DriftKind, GateKind
-from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Policy, Verb
+from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Verb
 
 
 class OrphanPlanner:
     """Classes every session without a placement by what the database can prove about it."""
 
-    def __init__(self, desired: Desired, runs: Iterable[Run], fleet: Fleet, policy: Policy, now: datetime) -> None:
-        self._desired = desired
-        self._fleet = fleet
-        self._policy = policy
-        self._now = now
+    def __init__(self, runs: Iterable[Run], scene: Scene) -> None:
+        self._scene = scene
+        self._desired = desired = scene.desired
+        self._policy = scene.policy
         self._runs: dict[StreamId, Run] = {}
         self._newest: dict[Key, Run] = {}
         self._known = {(p.stream_id, p.generation, p.proxy_id) for run in desired.runs for p in run.placements}
@@ -34,7 +32,7 @@ class OrphanPlanner:
         """Whether something was seen for the first time that a source may claim."""
 
     def plan(self) -> None:
-        for view, session in self._fleet.sessions():
+        for view, session in self._scene.fleet.sessions():
             if (session.stream_id, session.generation, view.proxy_id) not in self._known:
                 self._look_at(view, session)
 
@@ -53,15 +51,10 @@ class OrphanPlanner:
         kind = DriftKind.ORPHAN_GENERATION
         if run.wanted and all(placement.proxy_id != view.proxy_id for placement in run.wanted):
             kind, evidence = DriftKind.DUPLICATE_SESSION, f"{evidence} on proxy {run.wanted[-1].proxy_id}"
-        if self._runs_elsewhere(run):
+        if self._scene.runs_wanted(run):
             self._stop(view, session, kind, f"{evidence}; its replacement was seen")
         else:
             self._hold(_drift(view, session, kind, evidence), REPLACEMENT)
-
-    def _runs_elsewhere(self, run: Run) -> bool:
-        """Whether this very observation shows the session that the run wants."""
-        seen = (self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in run.wanted)
-        return any(session is not None and session.state is not SessionState.FINISHED for session in seen)
 
     def _look_at_stranger(self, view: ProxyView, session: Session) -> None:
         """The database has no such stream. Perhaps it knows the key."""
@@ -77,7 +70,7 @@ class OrphanPlanner:
             self._hold(_drift(view, session, DriftKind.NEWER_THAN_DATABASE, evidence), REPORTED)
         elif run.stream.state.is_active:
             evidence = f"the same key and epoch as stream {run.stream.id}"
-            if self._runs_elsewhere(run):
+            if self._scene.runs_wanted(run):
                 self._look_at_unknown(view, session, f"{evidence}, which runs elsewhere")
             else:
                 self._hold(_drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence), TAKEOVER)
@@ -88,7 +81,7 @@ class OrphanPlanner:
         drift = _drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence)
         seen = self._desired.drifts.get(drift.drift_key)
         looks = (seen.looks if seen else 0) + 1
-        age = self._now - seen.first_seen if seen else self._now - self._now
+        age = self._scene.now - seen.first_seen if seen else self._scene.now - self._scene.now
         grace = self._policy.grace(drift.kind)
         if looks >= self._policy.orphan_looks and age >= grace:
             self._stop(view, session, drift.kind, f"{drift.evidence}; nobody claimed it in {age.total_seconds():.0f} s")
@@ -100,6 +93,10 @@ class OrphanPlanner:
         drift = _drift(view, session, kind, evidence)
         if (session.stream_id, session.generation, view.proxy_id) in self._desired.pending:
             self._hold(drift, SENT)
+            return
+        gate = self._scene.warden.may_stop(session.key, view.proxy_id)
+        if gate is not None:
+            self._hold(drift, gate)
             return
         self.stops.append(
             Command(

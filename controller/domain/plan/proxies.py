@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from controller.domain.model import Key, ProxyId, Stream, StreamId
 from controller.domain.observation import NO_BOOT, Observed, ProxyView, Session
@@ -18,6 +18,8 @@ class Fleet:
         self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
         self.is_named = all(view.boot_id != NO_BOOT for view in observed.proxies)
         """Whether every configured proxy has said its name, so that any other name is surely none of theirs."""
+        self.takers = [view for view in observed.proxies if view.is_fresh and not view.is_draining]
+        """The proxies that can be asked to carry something."""
         self.session_count = sum(len(view.sessions) for view in observed.proxies if view.is_fresh)
         self._listed = {session.stream_id for view in observed.proxies for session in view.sessions}
         for view in observed.proxies:
@@ -45,9 +47,9 @@ class Fleet:
     def of_key(self, key: Key) -> list[tuple[ProxyView, Session]]:
         return self._by_key.get(key, [])
 
-    def choose(self, stream: Stream) -> ProxyView | None:
+    def choose(self, stream: Stream, takes_streams: Callable[[ProxyId], bool]) -> ProxyView | None:
         """Pick a fresh proxy: one that runs the key already, else the least loaded, ties by rendezvous hash."""
-        candidates = [view for view in self.views.values() if view.is_fresh and not view.is_draining]
+        candidates = [view for view in self.takers if takes_streams(view.proxy_id)]
         if not candidates:
             return None
         holders = {view.proxy_id for view, session in self.of_key(stream.key) if session.epoch == stream.epoch}

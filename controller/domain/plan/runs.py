@@ -1,6 +1,6 @@
 """Planning for one run: what its placements and the sessions seen for them ask for."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from controller.domain.machine import Event, Facts
 from controller.domain.model import (
@@ -15,31 +15,32 @@ from controller.domain.model import (
     State,
     Stream,
 )
-from controller.domain.observation import Desired, Freshness, ProxyView, Session, SessionState
+from controller.domain.observation import Freshness, ProxyView, Session, SessionState
 from controller.domain.plan import conditions
-from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.scene import Scene
 from controller.domain.plan.steps import RECONCILER, Steps
+from controller.domain.plan.stopping import Stopping
 from controller.domain.plan.taxonomy import DriftKind
-from controller.domain.plan.vocabulary import REPORTED, Drift, Policy, Verb
+from controller.domain.plan.vocabulary import REPORTED, Drift, Verb
 
 
 class RunPlanner:
     """Plans one run: drafts its next form and explains each step."""
 
-    def __init__(self, run: Run, desired: Desired, fleet: Fleet, policy: Policy, now: datetime) -> None:
+    def __init__(self, run: Run, scene: Scene) -> None:
         self._run = run
-        self._desired = desired
-        self._fleet = fleet
-        self._policy = policy
-        self._now = now
-        self._steps = Steps(run, now)
+        self._scene = scene
+        self._fleet = scene.fleet
+        self._policy = scene.policy
+        self._now = scene.now
+        self._steps = Steps(run, scene.now)
         self.draft = self._steps.draft
         self.actions = self._steps.actions
 
     def plan(self) -> None:
         stream = self._run.stream
         if stream.state.is_active and stream.expires_at is not None and stream.expires_at <= self._now:
-            self._advance(Event.EXPIRED, "not announced again before it expired")
+            self._end(Event.EXPIRED, "not announced again before it expired")
         self._catch_up()
         self._retire_older()
         for placement in self._run.placements:
@@ -52,6 +53,7 @@ class RunPlanner:
         if self._stream.state is State.ENDED and not self.draft.run.placements and not self._is_listed():
             self._advance(Event.ALL_GONE, "every placement was observed gone")
         conditions.describe(self.draft, self._fleet)
+        conditions.describe_pause(self.draft, self._scene.warden, self.actions)
 
     @property
     def _stream(self) -> Stream:
@@ -87,24 +89,13 @@ class RunPlanner:
         assert placement is not None  # only its own turn can make it gone
         view = self._fleet.views.get(placement.proxy_id)
         if placement.state.is_wanted and not self._stream.state.is_active:
-            self._stop_forgotten(placement, view)
+            Stopping(self._scene, self._steps).stop_forgotten(placement, view)
         elif placement.state.is_wanted:
             self._look_at_wanted(placement, view)
         elif view is None:
             self._report_unknown_proxy(placement)
         elif view.is_fresh:
-            self._look_at_stopping(placement, view)
-
-    def _stop_forgotten(self, placement: Placement, view: ProxyView | None) -> None:
-        """The run is over, and a placement is wanted all the same: somebody changed the rows by hand."""
-        if view is not None and view.is_fresh and view.boot_id != placement.boot_id:
-            self._confirm_gone(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
-            return
-        evidence = f"the stream is {self._stream.state}, its placement is wanted"
-        drift = self._steps.drift(DriftKind.PLACEMENT_NOT_STOPPING, evidence, placement)
-        self.draft.mark_stopping(placement.generation)
-        self.draft.command(CommandKind.STOP, placement.generation, drift.evidence)
-        self._steps.act(Verb.STOP, placement, drift.evidence, drift)
+            Stopping(self._scene, self._steps).look_at(placement, view)
 
     def _look_at_wanted(self, placement: Placement, view: ProxyView | None) -> None:
         if view is None or not view.is_fresh:
@@ -112,7 +103,7 @@ class RunPlanner:
         elif view.boot_id != placement.boot_id:
             self._lose(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
         else:
-            session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
+            session = self._scene.session(placement)
             if session is None:
                 self._look_at_absent(placement, view)
             else:
@@ -120,11 +111,15 @@ class RunPlanner:
 
     def _look_at_unreachable(self, placement: Placement, view: ProxyView | None) -> None:
         """Unknown is not absent: nothing is killed or moved before the proxy counts as lost."""
-        if view is not None and view.freshness is Freshness.LOST and self._has_other_proxy(placement):
+        others = [v.proxy_id for v in self._fleet.takers if v.proxy_id != placement.proxy_id]
+        if view is not None and view.freshness is Freshness.LOST and others:
             evidence = f"proxy {placement.proxy_id} is lost: {view.error}"
             drift = self._steps.drift(DriftKind.PROXY_LOST, evidence, placement)
-            self.draft.mark_stopping(placement.generation)
-            self._steps.act(Verb.MOVE, placement, drift.evidence, drift)
+            warden, key = self._scene.warden, self._stream.key
+            gate = warden.may_start(key, placement.proxy_id) or warden.may_place(key, others)
+            if not self._steps.is_held(gate, placement, evidence, drift):
+                self.draft.mark_stopping(placement.generation)
+                self._steps.act(Verb.MOVE, placement, drift.evidence, drift)
             if self._stream.state is State.LIVE:
                 self._advance(Event.SESSION_MISSING, drift.evidence)
             return
@@ -140,16 +135,12 @@ class RunPlanner:
             evidence = f"no proxy is called {placement.proxy_id}"
             self._steps.hold(self._steps.drift(DriftKind.UNKNOWN_PROXY, evidence, placement), REPORTED)
 
-    def _has_other_proxy(self, placement: Placement) -> bool:
-        views = self._fleet.views.values()
-        return any(v.is_fresh and not v.is_draining and v.proxy_id != placement.proxy_id for v in views)
-
     def _look_at_absent(self, placement: Placement, view: ProxyView) -> None:
         waited = self._now - placement.requested_at
         if placement.state is PlacementState.REQUESTED and waited >= self._policy.grace(DriftKind.OBSERVED_LAG):
             evidence = f"asked for {waited.total_seconds():.0f} s ago"
             self._steps.hold(self._steps.drift(DriftKind.OBSERVED_LAG, evidence, placement), REPORTED)
-        if self._is_pending(placement):
+        if self._scene.is_pending(placement):
             return
         ahead = [
             s.generation
@@ -159,6 +150,8 @@ class RunPlanner:
         if ahead:
             evidence = f"the proxy runs generation {max(ahead)}, the database knows {placement.generation}"
             drift = self._steps.drift(DriftKind.GENERATION_AHEAD, evidence, placement)
+            if self._is_start_held(placement, evidence, drift):
+                return
             self.draft.mark_gone(placement.generation)
             self._steps.act(Verb.CONFIRM_GONE, placement, evidence, drift)
         elif placement.reply_sequence is None and placement.state is PlacementState.REQUESTED:
@@ -171,14 +164,18 @@ class RunPlanner:
             self._replace(placement)
         elif self._now - placement.requested_at >= self._policy.grace(DriftKind.MISSING_SESSION):
             why = "its start was never answered"
+            drift = self._steps.drift(DriftKind.MISSING_SESSION, why, placement)
+            if self._is_start_held(placement, why, drift):
+                return
             self.draft.command(CommandKind.ENSURE, placement.generation, why)
-            self._steps.act(Verb.RESEND, placement, why, self._steps.drift(DriftKind.MISSING_SESSION, why, placement))
+            self._steps.act(Verb.RESEND, placement, why, drift)
 
     def _lose(self, placement: Placement, evidence: str) -> None:
         """The session is surely not there: the placement is gone, and a newer generation takes its place."""
-        self.draft.mark_gone(placement.generation)
         drift = self._steps.drift(DriftKind.MISSING_SESSION, evidence, placement)
-        self._steps.act(Verb.CONFIRM_GONE, placement, evidence, drift)
+        if not self._is_start_held(placement, evidence, drift):
+            self.draft.mark_gone(placement.generation)
+            self._steps.act(Verb.CONFIRM_GONE, placement, evidence, drift)
         if self._stream.state is State.LIVE:
             self._advance(Event.SESSION_MISSING, evidence)
 
@@ -209,14 +206,20 @@ class RunPlanner:
             self._replace(placement)
             return
         if session.finished_reason in ("upstream_ended", "start_failed"):
+            gate = self._scene.warden.may_end(self._stream.key, placement.proxy_id)
+            if self._steps.is_held(gate, placement, f"the session finished: {session.finished_reason}"):
+                return
             reason = Reason(session.finished_reason)
             self._steps.act(Verb.ADVANCE, placement, f"the session finished: {session.finished_reason}")
             facts = Facts(session_is_observed=True, finish_is_final=True)
             self.draft.because(Cause(RECONCILER, f"the session finished: {session.finished_reason}"))
             self.draft.send(Event.SESSION_FINISHED, facts, reason=reason, detail=detail)
             return
+        if self._is_start_held(placement, f"the session failed: {detail}"):
+            return
         self.draft.mark_stopping(placement.generation)
-        self.draft.command(CommandKind.STOP, placement.generation, "the session failed")
+        if self._scene.warden.may_stop(self._stream.key, placement.proxy_id, is_decided=True) is None:
+            self.draft.command(CommandKind.STOP, placement.generation, "the session failed")
         self.draft.count_failure(self._policy.backoff.delay(self._stream.failures))
         self._steps.act(Verb.STOP, placement, f"the session failed: {detail}")
         self._advance(Event.SESSION_FINISHED, detail)
@@ -242,68 +245,20 @@ class RunPlanner:
         wished = self._policy.fingerprint(self._stream.key, self._stream.spec)
         if wished != session.spec_digest:
             evidence = f"the proxy runs spec {session.spec_digest}, the row wishes {wished}"
-            self._replace(placement, self._steps.drift(DriftKind.WRONG_SPEC, evidence, placement))
+            drift = self._steps.drift(DriftKind.WRONG_SPEC, evidence, placement)
+            gate = self._scene.warden.may_stop(self._stream.key, placement.proxy_id)
+            if not self._steps.is_held(gate, placement, evidence, drift):
+                self._replace(placement, drift)
 
     def _replace(self, placement: Placement, drift: Drift | None = None) -> None:
         """Another spec: a newer generation on the same proxy takes the key in place, and its viewers stay."""
         why = drift.evidence if drift else f"spec {self._stream.spec_generation} instead of {placement.spec_generation}"
+        if drift is None and self._is_start_held(placement, why):
+            return
         self.draft.mark_stopping(placement.generation)
         generation = self._stream.generation + 1
         self.draft.place(placement.proxy_id, placement.boot_id, generation=generation, why=why)
         self._steps.note(Verb.REPLACE, placement.proxy_id, generation, why, drift)
-
-    def _look_at_stopping(self, placement: Placement, view: ProxyView) -> None:
-        session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
-        replaced = self._is_replaced_in_place(placement)
-        if view.boot_id != placement.boot_id:
-            self._confirm_gone(placement, f"proxy {view.proxy_id} has restarted (boot {view.boot_id})")
-        elif placement.stop_replied and view.sequence < (placement.reply_sequence or 0):
-            return  # this list is older than the reply to its stop
-        elif session is None and replaced:
-            self._confirm_gone(placement, "a newer generation took its place")
-        elif session is None and placement.stop_replied:
-            self._confirm_gone(placement, f"list {view.sequence} of proxy {view.proxy_id} lacks it")
-        elif not self._is_pending(placement) and (replaced or not self._must_wait_for_replacement(placement)):
-            self._stop_again(placement, session)
-
-    def _is_replaced_in_place(self, placement: Placement) -> bool:
-        return any(
-            p.proxy_id == placement.proxy_id
-            and p.generation > placement.generation
-            and self._fleet.session(p.proxy_id, p.stream_id, p.generation) is not None
-            for p in self.draft.run.wanted
-        )
-
-    def _must_wait_for_replacement(self, placement: Placement) -> bool:
-        """Make before break: the old one goes only when this very observation shows the new one."""
-        if not self._stream.state.is_active:
-            return False
-        newer = [p for p in self.draft.run.wanted if p.generation > placement.generation]
-        if self._is_failed(placement) and all(p.proxy_id != placement.proxy_id for p in newer):
-            return False
-        return not any(self._fleet.session(p.proxy_id, p.stream_id, p.generation) for p in newer)
-
-    def _is_failed(self, placement: Placement) -> bool:
-        session = self._fleet.session(placement.proxy_id, placement.stream_id, placement.generation)
-        return session is not None and session.state is SessionState.FINISHED
-
-    def _stop_again(self, placement: Placement, session: Session | None) -> None:
-        since = self._now - (placement.stopping_at or self._now)
-        why = "its stop was never answered" if session is None else "still listed after its stop"
-        drift = None
-        if session is not None and since >= self._policy.grace(DriftKind.STUCK_STOPPING):
-            evidence = f"still listed {since.total_seconds():.0f} s after its stop was decided"
-            drift = self._steps.drift(DriftKind.STUCK_STOPPING, evidence, placement)
-        self.draft.command(CommandKind.STOP, placement.generation, why)
-        self._steps.act(Verb.RESEND, placement, why, drift)
-
-    def _confirm_gone(self, placement: Placement, evidence: str) -> None:
-        self.draft.mark_gone(placement.generation)
-        self._steps.act(Verb.CONFIRM_GONE, placement, evidence)
-
-    def _is_pending(self, placement: Placement) -> bool:
-        is_told = self.draft.is_told_to_stop(placement.generation)
-        return is_told or (placement.stream_id, placement.generation, placement.proxy_id) in self._desired.pending
 
     # The run as a whole
 
@@ -323,7 +278,13 @@ class RunPlanner:
         if stream.retry_at is not None and stream.retry_at > self._now:
             self._explain_backing_off(stream)
             return
-        chosen = self._fleet.choose(stream)
+        warden = self._scene.warden
+        gate = warden.may_place(stream.key, [view.proxy_id for view in self._fleet.takers])
+        if gate is not None:
+            self._steps.hold_step(None, "it is not placed", gate)
+            self.draft.set_condition(ConditionType.PLACED, ConditionStatus.FALSE, "Held", f"until {gate.text}")
+            return
+        chosen = self._fleet.choose(stream, lambda proxy_id: warden.may_start(stream.key, proxy_id) is None)
         if chosen is None:
             self.draft.set_condition(
                 ConditionType.PLACED, ConditionStatus.FALSE, "NoProxy", "no proxy is reachable that takes streams"
@@ -346,9 +307,21 @@ class RunPlanner:
         own = stream.stall_timeout_seconds
         timeout = self._policy.stall_timeout if own is None else timedelta(seconds=own)
         if timeout is not None and self._now - stream.state_since >= timeout:
-            self._advance(Event.STALL_TIMEOUT, f"stalled for {timeout.total_seconds():.0f} s")
+            self._end(Event.STALL_TIMEOUT, f"stalled for {timeout.total_seconds():.0f} s")
 
     # Words
+
+    def _is_start_held(self, placement: Placement, why: str, drift: Drift | None = None) -> bool:
+        gate = self._scene.warden.may_start(self._stream.key, placement.proxy_id)
+        return self._steps.is_held(gate, placement, why, drift)
+
+    def _end(self, event: Event, why: str) -> None:
+        """End the run by one of the loop's own clocks."""
+        gate = self._scene.warden.may_end(self._stream.key)
+        if gate is not None:
+            self._steps.hold_step(None, why, gate)
+            return
+        self._advance(event, why)
 
     def _advance(self, event: Event, why: str, drift: Drift | None = None) -> None:
         self._steps.advance(event, why, is_listed=self._is_listed(), drift=drift)

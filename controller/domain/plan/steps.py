@@ -34,6 +34,21 @@ class Steps:
         """Say that nothing is done about a drift, and what that waits for."""
         self.actions.append(Action.hold(drift, gate))
 
+    def hold_step(self, placement: Placement | None, why: str, gate: Gate) -> None:
+        """Say that a step which is no repair is not taken, and what that waits for."""
+        stream = self.draft.run.stream
+        proxy_id, generation = (placement.proxy_id, placement.generation) if placement is not None else ("", 0)
+        target = (stream.key, stream.id, proxy_id, generation)
+        self.actions.append(Action(Verb.HOLD, *target, why, gate=gate.text, gate_kind=gate.kind))
+
+    def is_held(self, gate: Gate | None, placement: Placement, why: str, drift: Drift | None = None) -> bool:
+        """Whether a gate is shut; if so, say it."""
+        if gate is not None and drift is not None:
+            self.hold(drift, gate)
+        elif gate is not None:
+            self.hold_step(placement, why, gate)
+        return gate is not None
+
     def drift(self, kind: DriftKind, evidence: str, placement: Placement | None = None) -> Drift:
         stream = self.draft.run.stream
         proxy_id, generation = (placement.proxy_id, placement.generation) if placement is not None else ("", 0)

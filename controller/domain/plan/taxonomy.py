@@ -67,6 +67,10 @@ class GateKind(StrEnum):
     """This very observation has to show what takes its place."""
     GRACE = "grace"
     """It may right itself: it has to last, and to be seen again."""
+    CONTROL = "control"
+    """An operator's mode or pause does not allow it."""
+    STARTUP = "startup"
+    """This controller has just started: it does not know yet what it has to know before it stops anything."""
 
     @property
     def meaning(self) -> str:
@@ -78,6 +82,9 @@ _MEANINGS = {
     GateKind.SENT: "what has to be done was asked for already, and is on its way",
     GateKind.REPLACEMENT: "this very observation has to show the session that takes its place",
     GateKind.GRACE: "it may right itself: it has to last for its grace, and to be seen again",
+    GateKind.CONTROL: "an operator's mode or pause does not allow it; the gate names it, with its owner and its end",
+    GateKind.STARTUP: "this controller has just begun to lead: nothing is stopped before every proxy was listed or is"
+    " known to be unreachable, and what waited at the broker is taken in, or ten seconds have passed",
 }
 
 
@@ -236,9 +243,9 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
 })  # fmt: skip
 
 GATES_OF_CLASS: Mapping[DriftClass, tuple[GateKind, ...]] = MappingProxyType({
-    _A: (),
-    _E: (GateKind.SENT,),
-    _N: (GateKind.SENT,),
+    _A: (GateKind.CONTROL,),
+    _E: (GateKind.SENT, GateKind.CONTROL, GateKind.STARTUP),
+    _N: (GateKind.SENT, GateKind.CONTROL, GateKind.STARTUP),
     _R: (GateKind.REPORTED,),
 })  # fmt: skip
 """What may hold back an action of each class, whatever its kind."""

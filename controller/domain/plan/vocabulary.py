@@ -111,6 +111,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What the controller that plans brings along beside its readings."""
+
+    startup: str = ""
+    """Why it must not stop anything yet; empty when it may."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do, twice: as actions for people, and as what one transaction writes."""
 

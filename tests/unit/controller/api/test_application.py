@@ -46,6 +46,7 @@ async def full_world(world: World) -> World:
         MessageRefused("penstock/v1/x", b"\xff\x00", 2, "not JSON"),
         StatsReported(ANONYMOUS, Key("cam-7"), (("fps", 25.0),)),
     )
+    await world.client.put("/streams/cam-7/pause", {"for_seconds": 60, "owner": "bob"})
     found = Drift(DriftKind.STUCK_STOPPING, "cam-8", ended.stream.id, "p1", 1, "still listed 9 s after its stop")
     action = Action(Verb.RESEND, "cam-8", ended.stream.id, "p1", 1, "still listed after its stop", found)
     world.planned = Plan((action,))

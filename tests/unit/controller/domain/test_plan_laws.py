@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from controller.domain import answers
 from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.controls import MODE, Control, Controls, Mode, Scope
 from controller.domain.events import Order, StopRequested, StreamAnnounced, StreamEndAnnounced
 from controller.domain.lifecycle import Draft
 from controller.domain.model import (
@@ -159,6 +160,7 @@ class World:
         self.drifts: dict[DriftKey, DriftSeen] = {}
         self.floors: dict = {}
         self.views: dict[ProxyId, ProxyView] = {}
+        self.controls: list[Control] = []
         self.seen: Observed | None = None
         """A list that was taken, and not planned with yet."""
         self.ids = count(1)
@@ -221,7 +223,8 @@ class World:
         seen = {s.stream_id for view in observed.proxies for s in view.sessions}
         closed = {i: self.runs[i].stream for i in seen if i in self.runs and self.runs[i] not in runs}
         pending = frozenset((c.stream_id, c.generation, c.proxy_id) for c in self.outbox)
-        return Desired(runs, MappingProxyType(closed), MappingProxyType(dict(self.drifts)), pending)
+        drifts = MappingProxyType(dict(self.drifts))
+        return Desired(runs, MappingProxyType(closed), drifts, pending, controls=Controls(self.controls))
 
     def think(self, seen: Observed | None = None) -> Plan:
         """One cycle up to the saved intention."""
@@ -275,6 +278,7 @@ class World:
         for command in self.delayed:
             self.proxies[command.proxy_id].take(command, self.now)
         self.delayed.clear()
+        self.controls.clear()
 
     def faults(self) -> list[str]:
         """Where the world is not as the database wishes."""
@@ -448,6 +452,21 @@ def fail_session(world: World, n: int) -> None:
         proxy.sessions[key] = replace(session, state=SessionState.FINISHED, finished_reason="failed")
 
 
+def limit(world: World, n: int) -> None:
+    """An operator limits what the loop may do: everywhere, at a proxy, to a key."""
+    scope, subjects = (
+        (Scope.GLOBAL, ("",)),
+        (Scope.PROXY, tuple(PROXIES)),
+        (Scope.STREAM, tuple(KEYS)),
+    )[n % 3]  # fmt: skip
+    value = (Mode.OBSERVE, Mode.ADDITIVE_ONLY)[n // 3 % 2]
+    world.controls = [Control(scope, subjects[n % len(subjects)], MODE, value.value, "bob", "", world.now)]
+
+
+def allow_all(world: World, n: int) -> None:
+    world.controls.clear()
+
+
 FAULTS: tuple[Event, ...] = (
     announce,
     update,
@@ -468,6 +487,8 @@ FAULTS: tuple[Event, ...] = (
     drain,
     restart_controller,
     fail_session,
+    limit,
+    allow_all,
 )
 
 

@@ -6,16 +6,18 @@ import pytest
 import structlog
 
 from controller.domain import model as domain
-from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, StreamId
+from controller.domain.controls import PAUSE, Scope
+from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, State, StreamId
 from controller.domain.observation import ProxyView
 from controller.domain.plan import Policy
 from controller.errors import DatabaseUnavailableError
 from controller.proxy_client import fingerprint
 from controller.reconcile import loop
 from controller.reconcile.queue import Look
-from controller.store import dialects, drift, outbox, plans, runs, streams
+from controller.store import controls, dialects, drift, outbox, plans, runs, streams
 from controller.store.engine import Database
 from proxy.contract import FinishedReason, SessionSpec, Upstream, UpstreamState
+from tests.fakes import domain_values as make
 from tests.fakes.api_world import open_database
 from tests.fakes.control_room import SPEC, ControlRoom, client_of
 from tests.fakes.mqtt import until
@@ -339,6 +341,50 @@ async def test_a_spec_changed_by_hand_is_replaced_in_place_once(database, http, 
     assert (await room.full()).is_empty
     [entry] = (await database.read(drift.page, open_only=False)).items
     assert (entry.drift.kind, entry.action) == ("wrong_spec", "replace")
+
+
+async def test_what_a_newcomer_may_not_stop_yet_is_looked_at_again_soon(room: ControlRoom, p1, monkeypatch):
+    monkeypatch.setattr(loop, "STARTUP_SECONDS", 0.02)
+    await room.announce("cam-7")
+    async with room.running():
+        await until(lambda: is_in(room, "cam-7", "LIVE"), "LIVE")
+    run = await room.run_of("cam-7")
+    p1.inject("s-old", stranger("cam-8"), 1, 1)
+    closed = make.stream(State.CLOSED, id=StreamId("s-old"), key=Key("cam-8"))
+    await room.database.write(streams.save, [Change(Run(closed), is_new=True)], now=run.stream.created_at)
+    room.startup = "a list of every proxy"
+    async with room.running():
+        room.queue.ring_all()
+        await until(lambda: _is_held(room, "a list of every proxy"), "held")
+        assert "cam-8" in p1.views
+        room.startup = ""
+        await until(lambda: "cam-8" not in p1.views, "stopped")
+
+
+async def _is_held(room: ControlRoom, gate: str) -> bool:
+    return [entry.gate for entry in (await room.database.read(drift.page)).items] == [gate]
+
+
+async def test_a_paused_stream_is_left_alone_and_ends_all_the_same(room: ControlRoom, p1):
+    said = {"value": "", "owner": "bob", "why": "", "for_seconds": 600}
+    async with room.running():
+        await brought_up(room)
+        await room.database.write(controls.put_now, Scope.STREAM, "cam-7", PAUSE, **said)
+        p1.forget()
+        await until(lambda: _is_condition(room, "Paused"), "paused")
+        await room.full()
+        assert p1.views == {}
+        await room.database.write(controls.remove, Scope.STREAM, "cam-7", PAUSE)
+        room.queue.ring_all()
+        await until(lambda: is_in(room, "cam-7", "LIVE"), "LIVE again")
+        await room.database.write(controls.put_now, Scope.STREAM, "cam-7", PAUSE, **said)
+        await room.end("cam-7")
+        await until(lambda: is_in(room, "cam-7", "CLOSED"), "CLOSED")
+    assert p1.views == {}
+
+
+async def _is_condition(room: ControlRoom, name: str) -> bool:
+    return name in [condition.type for condition in (await room.run_of("cam-7")).stream.conditions]
 
 
 async def test_two_proxies_share_the_streams(database, http, p1, p2):
