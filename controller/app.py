@@ -65,6 +65,11 @@ SWITCH_SECONDS = 0.0005
 are paid several times for every request."""
 
 
+GARBAGE_THRESHOLDS = (100_000, 50, 100)
+"""Every list of a fleet makes tens of thousands of values that hold no cycles: Python's own thresholds would search all
+that is remembered of ten thousand streams for garbage, at every look."""
+
+
 def main(settings: Settings) -> None:
     """Run a controller until SIGTERM or SIGINT.
 
@@ -73,6 +78,7 @@ def main(settings: Settings) -> None:
     """
     telemetry.configure(settings.log_format, settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     with _listen(settings.http) as listener:
         migrate.upgrade(settings.database_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

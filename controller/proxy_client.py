@@ -6,6 +6,7 @@ retries nothing; whatever is not a readable answer is a :class:`ProxyUnreachable
 
 import asyncio
 import functools
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +37,10 @@ _Wire = TypeVar("_Wire", bound=contract.Wire)
 
 WATCH_LINE_BYTES_MAX = 4 * 1024 * 1024
 """A line of the watch names the keys that changed; thousands at once fit."""
+
+
+LIST_BYTES_ON_LOOP_MAX = 64 * 1024
+"""A longer list is read on a thread: the loop has others to answer."""
 
 
 @asynccontextmanager
@@ -74,6 +79,11 @@ class ProxyClient:
             ProxyUnreachableError: no readable answer within the list time-out.
         """
         body = await self._call("GET", "/sessions", seconds=self._list_timeout_seconds)
+        if len(body) < LIST_BYTES_ON_LOOP_MAX:
+            return self._read_list(body)
+        return await asyncio.to_thread(self._read_list, body)
+
+    def _read_list(self, body: bytes) -> ProxyView:
         try:
             listed = contract.SessionList.model_validate_json(body)
         except ValidationError as invalid:
@@ -263,8 +273,8 @@ def _to_session(view: contract.SessionView) -> Session:
         key=Key(view.key),
         epoch=view.epoch,
         generation=view.generation,
-        outputs=tuple(Output(output.value) for output in view.outputs),
-        state=SessionState(view.state.value),
+        outputs=_OUTPUTS[view.outputs] if view.outputs in _OUTPUTS else tuple(map(_to_output, view.outputs)),
+        state=_STATES[view.state],
         finished_reason=view.finished_reason.value if view.finished_reason else "",
         detail=view.detail,
         wanted=view.wanted,
@@ -279,6 +289,17 @@ def _to_session(view: contract.SessionView) -> Session:
         uptime_seconds=view.uptime_seconds,
         spec_digest=view.spec_digest,
     )
+
+
+def _to_output(output: contract.Output) -> Output:
+    return Output(output.value)
+
+
+# Ten thousand sessions are listed in every cycle: looked up, a word costs a tenth of what reading it does.
+_STATES = {state: SessionState(state.value) for state in contract.UpstreamState}
+_OUTPUTS = {
+    chosen: tuple(map(_to_output, chosen)) for n in (1, 2) for chosen in itertools.permutations(contract.Output, n)
+}
 
 
 def _to_viewer(viewer: contract.Viewer, proxy_id: str) -> Viewer:

@@ -20,6 +20,7 @@ from controller.reconcile.queue import KeyQueue, Look
 from controller.store import plans
 from controller.store.engine import Database
 from controller.store.plans import Made
+from controller.store.recollection import Recollection
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class Reconciler:
         self._changed = changed
         self._ask_for_births = ask_for_births
         self._startup = startup
+        self._recollection = Recollection()
         self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
         self.cycles = 0
@@ -93,6 +95,8 @@ class Reconciler:
         made = await self._plan(look.keys)
         planned = made.plan
         self._notice_boots(made.observed, is_full=look.is_full)
+        # A look at single keys says little about the proxies, and comes often.
+        views = [view for view in made.observed.proxies if look.is_full and self._recollection.is_news(view)]
         saved = await self._database.write(
             plans.save,
             planned,
@@ -101,7 +105,9 @@ class Reconciler:
             now=made.now,
             token=self._dispatcher.token,
             duration_seconds=time.perf_counter() - began,
+            views=views,
         )
+        self._recollection.note_written(views)
         if saved.stale:
             self._queue.ring(saved.stale)
         if not planned.is_empty:
@@ -121,7 +127,9 @@ class Reconciler:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
         standing = Standing(self._startup())
-        return await self._database.read(plans.make, observed, self._policy, keys, standing)
+        return await self._database.read(
+            plans.make, observed, self._policy, keys, recollection=self._recollection, standing=standing
+        )
 
     def _notice_boots(self, observed: Observed, *, is_full: bool) -> None:
         """A proxy that came, went or restarted concerns every key."""

@@ -7,9 +7,10 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Change, Key
-from controller.domain.observation import Desired, Observed
+from controller.domain.observation import Desired, Observed, ProxyView
 from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, Verb, plan
 from controller.store import dialects, drift, outbox, proxies, runs, streams
+from controller.store.recollection import Recollection
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +24,22 @@ class Made:
 
 
 def make(
-    session: Session, observed: Observed, policy: Policy, keys: frozenset[Key] | None, standing: Standing = NEWCOMER
+    session: Session,
+    observed: Observed,
+    policy: Policy,
+    keys: frozenset[Key] | None,
+    *,
+    recollection: Recollection,
+    standing: Standing = NEWCOMER,
 ) -> Made:
-    """Read all that is desired, or all of these keys, and plan.
+    """Read all that is desired, or all of these keys, and plan. What is recollected is not read again.
 
     Planning needs no database. It is done here because this is a thread of its own: a thousand runs at once would keep
     the loop from everybody else.
     """
     listed = {s.stream_id for view in observed.proxies for s in view.sessions if keys is None or s.key in keys}
-    desired = streams.desired(session, listed, keys)
+    unfinished = recollection.read(session) if keys is None else None
+    desired = streams.desired(session, listed, keys, unfinished=unfinished)
     now = dialects.db_now(session)
     return Made(desired, observed, now, plan(desired, observed, policy, now, standing))
 
@@ -53,6 +61,7 @@ def save(
     now: datetime,
     token: int,
     duration_seconds: float,
+    views: Collection[ProxyView] = (),
 ) -> Saved:
     """Write what still holds of a plan: changed runs, commands, drifts, the proxies as seen, and the cycle itself.
 
@@ -64,6 +73,7 @@ def save(
         now: the database's time of the reading.
         token: of the controller that planned.
         duration_seconds: of the cycle, until now.
+        views: those of the proxies that are worth remembering, as they were seen.
     """
     stale = _find_stale(session, planned.changes)
     streams.save(session, [c for c in planned.changes if c.run.stream.key not in stale], now=now)
@@ -71,9 +81,8 @@ def save(
     outbox.drop_overtaken(session, now=now)
     unseen = {view.proxy_id for view in observed.proxies if not view.is_fresh}
     drift.sync(session, planned.actions, now=now, keys=keys, unseen=unseen)
-    if keys is None:
-        # A look at single keys says little about the proxies, and comes often.
-        proxies.save(session, observed.proxies, now=now)
+    if views:
+        proxies.save(session, views, now=now)
     runs.add(session, _cycle(planned, observed, keys=keys, now=now, token=token, duration_seconds=duration_seconds))
     return Saved(stale)
 

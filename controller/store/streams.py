@@ -58,18 +58,28 @@ def load_by_source(session: Session, source_ids: Collection[SourceId]) -> dict[S
     return {run.stream.id: run for run in _load_where(session, streams.c.source_id, source_ids, _IS_ACTIVE)}
 
 
+def load_unfinished(session: Session) -> list[Run]:
+    """Load every run that is not CLOSED or has a placement that is not gone."""
+    found = [rows.stream_from(row) for row in session.execute(_UNFINISHED)]
+    return _join(found, session.execute(_PLACED))
+
+
 def desired(
-    session: Session, session_stream_ids: Collection[StreamId] = (), keys: Collection[Key] | None = None
+    session: Session,
+    session_stream_ids: Collection[StreamId] = (),
+    keys: Collection[Key] | None = None,
+    *,
+    unfinished: Sequence[Run] | None = None,
 ) -> Desired:
     """Read all that the database wishes, or, with ``keys``, all that it wishes of these keys.
 
-    ``closed`` answers for those of ``session_stream_ids`` whose run is CLOSED.
+    ``closed`` answers for those of ``session_stream_ids`` whose run is CLOSED. ``unfinished`` are all unfinished runs,
+    when they were read already in this transaction.
     """
-    if keys is None:
-        found = [rows.stream_from(row) for row in session.execute(_UNFINISHED)]
-        runs = _join(found, session.execute(_PLACED))
+    if keys is not None:
+        runs: Sequence[Run] = _load_where(session, streams.c.key, keys, IS_UNFINISHED)
     else:
-        runs = _load_where(session, streams.c.key, keys, _IS_UNFINISHED)
+        runs = load_unfinished(session) if unfinished is None else unfinished
     known = {run.stream.id for run in runs}
     others = load_runs(session, [stream_id for stream_id in session_stream_ids if stream_id not in known])
     return Desired(
@@ -206,15 +216,14 @@ def _is_closed(stream: Stream) -> bool:
 # Written out, not bound: a planner that does not see the word does not know that a partial index answers.
 _IS_OPEN = streams.c.state != literal(State.CLOSED.value, literal_execute=True)
 _IS_ACTIVE = and_(_IS_OPEN, streams.c.state != State.ENDED)
-_IS_NOT_GONE = placements.c.state != literal(PlacementState.GONE.value, literal_execute=True)
-_IS_UNFINISHED = or_(
-    _IS_OPEN, select(placements.c.stream_id).where(placements.c.stream_id == streams.c.id, _IS_NOT_GONE).exists()
+IS_NOT_GONE = placements.c.state != literal(PlacementState.GONE.value, literal_execute=True)
+IS_UNFINISHED = or_(
+    _IS_OPEN, select(placements.c.stream_id).where(placements.c.stream_id == streams.c.id, IS_NOT_GONE).exists()
 )
 
 # The same for all keys, as two index scans: most rows are history.
-_UNFINISHED = select(streams).where(
-    streams.c.id.in_(union(select(streams.c.id).where(_IS_OPEN), select(placements.c.stream_id).where(_IS_NOT_GONE)))
-)
+UNFINISHED_IDS = union(select(streams.c.id).where(_IS_OPEN), select(placements.c.stream_id).where(IS_NOT_GONE))
+_UNFINISHED = select(streams).where(streams.c.id.in_(UNFINISHED_IDS))
 
 _LATEST = select(streams).where(
     tuple_(streams.c.key, streams.c.epoch).in_(
@@ -224,7 +233,7 @@ _LATEST = select(streams).where(
     )
 )
 
-_PLACED = select(placements).where(_IS_NOT_GONE).order_by(placements.c.generation)
+_PLACED = select(placements).where(IS_NOT_GONE).order_by(placements.c.generation)
 _PLACED_OF = _PLACED.where(placements.c.stream_id.in_(bindparam("values", expanding=True)))
 
 # A run's key, source, epoch and birth never change.

@@ -11,6 +11,7 @@ from controller.domain.plan import DriftKind, Plan, Policy, plan
 from controller.store import drift, outbox, plans, proxies, runs, streams
 from controller.store.engine import Database
 from controller.store.plans import Saved
+from controller.store.recollection import Recollection
 from tests.fakes.domain_values import ID, KEY, NOW, P1, P2, later, placement, run, session, view
 
 STRANGER = session(stream_id=StreamId("stranger"), key=Key("strange"))
@@ -33,18 +34,26 @@ async def save(
     database: Database, planned: Plan, observed: Observed, seconds: float = 0, keys: frozenset[Key] | None = None
 ) -> Saved:
     return await database.write(
-        plans.save, planned, observed, keys=keys, now=later(seconds), token=3, duration_seconds=0.01
+        plans.save,
+        planned,
+        observed,
+        keys=keys,
+        now=later(seconds),
+        token=3,
+        duration_seconds=0.01,
+        views=observed.proxies,
     )
 
 
 async def test_a_plan_is_made_on_one_reading_at_the_databases_time(database: Database) -> None:
     await begin(database)
     observed = Observed((view(STRANGER),))
-    made = await database.read(plans.make, observed, Policy(), None)
-    assert (made.desired, made.observed) == (await read(database, observed), observed)
+    made = await database.read(plans.make, observed, Policy(), None, recollection=Recollection())
+    desired = await read(database, observed)
+    assert (made.desired.runs, made.desired.pending, made.observed) == (desired.runs, desired.pending, observed)
     assert abs(made.now - datetime.now(UTC)) < timedelta(seconds=5)
     assert made.plan == plan(made.desired, observed, Policy(), made.now)
-    only = await database.read(plans.make, observed, Policy(), frozenset({Key("strange")}))
+    only = await database.read(plans.make, observed, Policy(), frozenset({Key("strange")}), recollection=Recollection())
     assert (only.desired.runs, only.desired.keys) == ((), {"strange"})
 
 

@@ -14,6 +14,7 @@ from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
+from controller.domain.plan.settled import is_settled
 from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
 from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Standing, Verb
 from controller.domain.plan.warden import Warden
@@ -52,6 +53,9 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
     changes = []
     runs = []
     for run in desired.runs:
+        if is_settled(run, scene):
+            runs.append(run)
+            continue
         planner = RunPlanner(run, scene)
         planner.plan()
         actions.extend(planner.actions)

@@ -49,7 +49,12 @@ from controller.domain.observation import (
     Session,
     SessionState,
 )
-from controller.domain.plan import Plan, Policy, plan
+from controller.domain.plan import NEWCOMER, Plan, Policy, plan
+from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.runs import RunPlanner
+from controller.domain.plan.scene import Scene
+from controller.domain.plan.settled import is_settled
+from controller.domain.plan.warden import Warden
 from tests.fakes import domain_values as make
 
 KEYS = (Key("a"), Key("b"))
@@ -320,6 +325,20 @@ def check_laws(desired: Desired, observed: Observed, thought: Plan) -> None:
     closed = {t.stream_id for change in thought.changes for t in change.transitions if t.to_state is State.CLOSED}
     listed = {s.stream_id for view in observed.proxies for s in view.sessions}
     assert not closed & listed, "nothing is confirmed gone while it is listed"
+    check_settled(desired, observed, thought)
+
+
+def check_settled(desired: Desired, observed: Observed, thought: Plan) -> None:
+    """A run that is passed over at a glance is one of which a long look finds nothing to say."""
+    touched = {change.run.stream.id for change in thought.changes}
+    warden = Warden(desired.controls, NEWCOMER)
+    scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden)
+    for run in desired.runs:
+        if is_settled(run, scene):
+            planner = RunPlanner(run, scene)
+            planner.plan()
+            assert (planner.actions, planner.draft.change()) == ([], None)
+            assert run.stream.id not in touched
 
 
 def check_stop(command: Command, fresh: dict[ProxyId, ProxyView]) -> None:

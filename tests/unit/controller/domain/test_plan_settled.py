@@ -1,0 +1,111 @@
+"""What is called settled: the common case, and nothing that differs from it in any one respect.
+
+That settled runs are planned without an action or a change is a law: see ``test_plan_laws``.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from controller.domain.controls import MODE, Control, Controls, Mode, Scope
+from controller.domain.model import BootId, Condition, ConditionStatus, ConditionType, PlacementState, State
+from controller.domain.observation import Desired, Observed, SessionState
+from controller.domain.plan import NEWCOMER, Policy
+from controller.domain.plan.proxies import Fleet
+from controller.domain.plan.scene import Scene
+from controller.domain.plan.settled import is_settled
+from controller.domain.plan.warden import Warden
+from tests.fakes import domain_values as make
+
+PLACED = Condition(ConditionType.PLACED, ConditionStatus.TRUE, "Observed", f"on proxy {make.P1}", make.NOW, 1)
+IDLE = Condition(ConditionType.FLOWING, ConditionStatus.UNKNOWN, "Idle", "nobody watches", make.NOW, 1)
+FLOWING = Condition(ConditionType.FLOWING, ConditionStatus.TRUE, "Flowing", "", make.NOW, 1)
+OTHER = Condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Online", "", make.NOW, 1)
+SESSION = make.session(SessionState.IDLE)
+RUN = make.run(State.LIVE, make.placement(), conditions=(IDLE, PLACED))
+FLOWING_RUN = make.run(State.LIVE, make.placement(), conditions=(FLOWING, PLACED, OTHER))
+
+
+def settled(run=RUN, *sessions, policy=None, **view) -> bool:
+    return is_settled(run, scene(make.view(*(sessions or (SESSION,)), **view), policy=policy))
+
+
+def scene(*views, policy=None, controls=()) -> Scene:
+    fleet = Fleet(Observed(views), None)
+    return Scene(Desired((RUN,)), fleet, policy or Policy(), make.NOW, Warden(Controls(controls), NEWCOMER))
+
+
+def of_stream(**fields):
+    return replace(RUN, stream=replace(RUN.stream, **fields))
+
+
+def of_placement(**fields):
+    return replace(RUN, placements=(replace(RUN.placements[0], **fields),))
+
+
+def test_live_where_it_is_wished_and_described_so():
+    assert settled()
+    assert settled(FLOWING_RUN, make.session(SessionState.FLOWING))
+    assert settled(of_stream(expires_at=make.later(1)))
+
+
+def test_the_fingerprint_has_to_fit():
+    session = replace(SESSION, spec_digest="right")
+    assert settled(RUN, session, policy=Policy(fingerprint=lambda _key, _spec: "right"))
+    assert not settled(RUN, session, policy=Policy(fingerprint=lambda _key, _spec: "wrong"))
+
+
+def test_a_control_of_its_key_has_to_be_described():
+    def observing(scope: Scope, subject: str) -> Control:
+        return Control(scope, subject, MODE, Mode.OBSERVE, "operator:test", "", make.NOW)
+
+    assert is_settled(RUN, scene(make.view(SESSION), controls=[observing(Scope.GLOBAL, "")]))
+    assert not is_settled(RUN, scene(make.view(SESSION), controls=[observing(Scope.STREAM, RUN.stream.key)]))
+
+
+CONDITIONS_AMISS = {
+    "a pause is described": (IDLE, PLACED, replace(PLACED, type=ConditionType.PAUSED)),
+    "nothing is described": (),
+    "its place is not described": (IDLE,),
+    "its flow is not described": (PLACED,),
+    "its flow is described wrongly": (FLOWING, PLACED),
+    "an older spec is described": (IDLE, replace(PLACED, observed_generation=0)),
+    "an older flow is described": (replace(IDLE, observed_generation=0), PLACED),
+    "another place is described": (IDLE, replace(PLACED, message="on proxy p9")),
+}
+RUNS_AMISS = {
+    **{why: of_stream(conditions=found) for why, found in CONDITIONS_AMISS.items()},
+    "it has failed before": of_stream(failures=1),
+    "it has expired": of_stream(expires_at=make.NOW),
+    "its spec is newer": of_stream(spec_generation=2),
+    "its generation is newer": of_stream(generation=2),
+    "its epoch is newer": of_stream(epoch=9),
+    "it is stalled": of_stream(state=State.STALLED),
+    "it has no placement": replace(RUN, placements=()),
+    "it has two placements": replace(RUN, placements=(*RUN.placements, make.placement(generation=2))),
+    "its placement is not seen yet": of_placement(state=PlacementState.REQUESTED),
+    "its placement is of another process": of_placement(boot_id=BootId("before")),
+    "its placement is elsewhere": of_placement(proxy_id=make.P2),
+}
+SESSIONS_AMISS = {
+    "it stalls": replace(SESSION, state=SessionState.STALLED),
+    "it says why it is idle": replace(SESSION, detail="refused"),
+    "it has finished": replace(SESSION, state=SessionState.FINISHED),
+    "it is another stream's": replace(SESSION, stream_id="stranger"),
+    "it is of another generation": replace(SESSION, generation=9),
+}
+
+
+@pytest.mark.parametrize("run", RUNS_AMISS.values(), ids=RUNS_AMISS)
+def test_anything_amiss_with_the_run(run):
+    assert not settled(run)
+
+
+@pytest.mark.parametrize("session", SESSIONS_AMISS.values(), ids=SESSIONS_AMISS)
+def test_anything_amiss_with_the_session(session):
+    assert not settled(RUN, session)
+
+
+def test_two_sessions_of_a_key_or_none():
+    assert not is_settled(RUN, scene(make.view(SESSION), make.view(SESSION, proxy_id=make.P2)))
+    assert not is_settled(RUN, scene(make.view()))
