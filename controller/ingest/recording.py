@@ -61,10 +61,12 @@ class Recorder:
     async def _record_alone(self, arrival: Arrival) -> Recorded:
         while True:
             for attempt in range(ATTEMPTS_EACH):
+                if attempt:
+                    await self._pause(attempt)
                 with contextlib.suppress(_RefusedError):
                     return await self._write_when_possible([arrival.event])
-                await self._pause(attempt)
-            # A full disk refuses this, too. The message then waits, unacknowledged, for better times.
+            # At once, before there is room that the event could have had. A full disk refuses this, too. The message
+            # then waits, unacknowledged, for better times.
             with contextlib.suppress(_RefusedError):
                 recorded = await self._write_when_possible([_unrecordable(arrival.received)])
                 self.unrecordable += 1
