@@ -7,11 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench import planner, report, streams
+from bench import cycle, ingest, planner, report, streams
 from bench.report import Circumstances, Part
 from tests.fakes.broker import MISSING, MOSQUITTO
 
-KINDS = ("streams", "planner")
+KINDS = ("streams", "planner", "cycle", "ingest")
 
 
 def main() -> None:
@@ -38,6 +38,10 @@ def _measure(kind: str, log: Path | None) -> Part:
         match kind:
             case "planner":
                 return planner.measure()
+            case "cycle":
+                return cycle.measure(Path(home))
+            case "ingest":
+                return ingest.measure(Path(home))
             case _:
                 keep = (lambda path: shutil.copy(path, log)) if log else (lambda _path: None)
                 return asyncio.run(streams.measure(Path(home), keep))

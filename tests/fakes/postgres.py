@@ -77,8 +77,8 @@ END $$
 
 
 @contextmanager
-def run(binaries: Path) -> Iterator[Server]:
-    """Run a server until the end of the block."""
+def run(binaries: Path, *, durable: bool = False) -> Iterator[Server]:
+    """Run a server until the end of the block; a ``durable`` one writes to the disk what a real one would."""
     folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
     try:
         prefix = _unprivileged(folder)
@@ -97,7 +97,9 @@ def run(binaries: Path) -> Iterator[Server]:
         subprocess.run([*prefix, *create], check=True, capture_output=True, cwd=folder)
         port = _free_port()
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*prefix, *_serve(binaries, folder, port)], stdout=log, stderr=log, cwd=folder)
+            process = subprocess.Popen(
+                [*prefix, *_serve(binaries, folder, port, durable=durable)], stdout=log, stderr=log, cwd=folder
+            )
         try:
             server = Server(port)
             _wait(server, process, folder / "log")
@@ -109,13 +111,13 @@ def run(binaries: Path) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(binaries: Path, folder: Path, port: int) -> list[str | Path]:
+def _serve(binaries: Path, folder: Path, port: int, *, durable: bool) -> list[str | Path]:
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
         "port": str(port),
-        "fsync": os.environ.get("PENSTOCK_TEST_POSTGRES_FSYNC", "off"),
-        "full_page_writes": "off",
+        "fsync": "on" if durable else os.environ.get("PENSTOCK_TEST_POSTGRES_FSYNC", "off"),
+        "full_page_writes": "on" if durable else "off",
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "shared_buffers": "64MB",
