@@ -35,7 +35,7 @@ from tests.fakes import postgres
 from tests.fakes.broker import Mosquitto
 from tests.fakes.subscriber_process import CLIENT_ID, build
 
-STREAMS = 5_000
+STREAMS = 2_000
 EVENTS = 2 * STREAMS
 """A start and an end of each."""
 BATCH = 200
