@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import json
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from paho.mqtt.properties import Properties
 
 from bench.announcer import ended, publish, started
 from bench.report import Part, Row
+from controller.app import GARBAGE_THRESHOLDS
 from controller.domain.admission import Verdict
 from controller.domain.events import Incoming
 from controller.ingest.connection import Link
@@ -132,6 +134,7 @@ async def _fill(port: int) -> None:
 
 
 async def _drain_here(port: int, url: str, events: int) -> Drained:
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     database = None if url == "-" else Database(url)
     done = asyncio.Event()
     heard = 0

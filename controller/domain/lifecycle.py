@@ -7,7 +7,7 @@ transaction. A draft lives inside one transaction and is seen by nobody else.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from controller.domain import machine
 from controller.domain.events import StreamAnnounced
@@ -41,7 +41,9 @@ class Draft:
         self._cause = cause
         self._now = now
         self._is_new = is_new
-        self._stream = run.stream
+        self._kept = run.stream
+        self._staged: dict[str, Any] = {}
+        """Fields that differ from ``_kept``: gathered, since a new value of a stream costs as much as all else here."""
         self._placements = {placement.generation: placement for placement in run.placements}
         self._run: Run | None = run
         self._transitions: list[Transition] = []
@@ -50,15 +52,25 @@ class Draft:
     @property
     def stream(self) -> Stream:
         """The stream as it stands with everything decided so far."""
-        return self._stream
+        if self._staged:
+            self._kept, self._staged = replace(self._kept, **self._staged), {}
+        return self._kept
 
     @property
     def run(self) -> Run:
         """The run as it stands with everything decided so far."""
-        if self._run is None or self._run.stream is not self._stream:
+        if self._run is None or self._run.stream is not self.stream:
             live = tuple(p for p in self._placements.values() if p.state is not PlacementState.GONE)
-            self._run = Run(self._stream, live)
+            self._run = Run(self.stream, live)
         return self._run
+
+    def _set(self, **fields: Any) -> None:
+        self._staged |= fields
+
+    @property
+    def _conditions(self) -> tuple[Condition, ...]:
+        found: tuple[Condition, ...] = self._staged.get("conditions", self._kept.conditions)
+        return found
 
     def _keep(self, placement: Placement) -> None:
         self._placements[placement.generation] = placement
@@ -73,7 +85,7 @@ class Draft:
         """Return what is to be written, or None when nothing differs from the run that the draft began with."""
         before = {placement.generation: placement for placement in self._before.placements}
         placements = tuple(p for p in self._placements.values() if before.get(p.generation) != p)
-        untouched = self._stream == self._before.stream and not (placements or self._transitions or self._commands)
+        untouched = self.stream == self._before.stream and not (placements or self._transitions or self._commands)
         if untouched and not self._is_new:
             return None
         return Change(self.run, self._is_new, placements, tuple(self._transitions), tuple(self._commands))
@@ -90,22 +102,22 @@ class Draft:
         why = reason or machine.ENDING_EVENTS.get(event)
         for effect in effects:
             self._fold(effect, event, why, detail)
-        return self._stream.state
+        return self.stream.state
 
     def place(self, proxy_id: ProxyId, boot_id: BootId, *, generation: int, why: str) -> None:
         """Wish that a proxy carries the run, at a generation above every earlier one of the key."""
-        assert generation > self._stream.generation
+        assert generation > self.stream.generation
         placement = Placement(
-            stream_id=self._stream.id,
+            stream_id=self.stream.id,
             generation=generation,
             proxy_id=proxy_id,
             boot_id=boot_id,
-            spec_generation=self._stream.spec_generation,
+            spec_generation=self.stream.spec_generation,
             state=PlacementState.REQUESTED,
             requested_at=self._now,
         )
         self._keep(placement)
-        self._stream = replace(self._stream, generation=generation, retry_at=None)
+        self._set(generation=generation, retry_at=None)
         self._queue(CommandKind.ENSURE, placement, why)
         self.send(Event.PLACED, detail=why)
 
@@ -130,8 +142,8 @@ class Draft:
 
     def ratchet_generation(self, generation: int) -> None:
         """Go on above a generation that a proxy knows and the database does not."""
-        if generation > self._stream.generation:
-            self._stream = replace(self._stream, generation=generation)
+        if generation > self.stream.generation:
+            self._set(generation=generation)
 
     def command(self, kind: CommandKind, generation: int, why: str) -> None:
         """Queue a command about a placement for the dispatcher."""
@@ -139,10 +151,9 @@ class Draft:
 
     def update(self, announced: StreamAnnounced) -> None:
         """Take over what a source says about a run that goes on."""
-        stream = self._stream
+        stream = self.stream
         changed = announced.spec != stream.spec
-        self._stream = replace(
-            stream,
+        self._set(
             spec=announced.spec,
             spec_generation=stream.spec_generation + (1 if changed else 0),
             seq=max(announced.order.seq, stream.seq) if announced.order else stream.seq,
@@ -154,44 +165,45 @@ class Draft:
         )
 
     def set_births_missed(self, count: int) -> None:
-        self._stream = replace(self._stream, births_missed=count)
+        self._set(births_missed=count)
 
     def set_seq(self, seq: int) -> None:
-        self._stream = replace(self._stream, seq=max(seq, self._stream.seq))
+        self._set(seq=max(seq, self.stream.seq))
 
     def count_failure(self, retry_after: timedelta) -> None:
         """A session failed by itself: the next placement waits."""
-        self._stream = replace(self._stream, failures=self._stream.failures + 1, retry_at=self._now + retry_after)
+        self._set(failures=self.stream.failures + 1, retry_at=self._now + retry_after)
 
     def forget_failures(self) -> None:
-        self._stream = replace(self._stream, failures=0)
+        self._set(failures=0)
 
     def set_condition(self, kind: ConditionType, status: ConditionStatus, reason: str, message: str = "") -> None:
         """Set a condition; ``since`` moves only when the status does."""
-        old = self._stream.condition(kind)
+        old = next((condition for condition in self._conditions if condition.type is kind), None)
         since = old.since if old is not None and old.status is status else self._now
-        new = Condition(kind, status, reason, message, since, self._stream.spec_generation)
+        spec_generation = self._staged.get("spec_generation", self._kept.spec_generation)
+        new = Condition(kind, status, reason, message, since, spec_generation)
         if new != old:
-            others = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
+            others = tuple(condition for condition in self._conditions if condition.type is not kind)
             ordered = tuple(sorted((*others, new), key=lambda condition: condition.type))
-            self._stream = replace(self._stream, conditions=ordered)
+            self._set(conditions=ordered)
 
     def clear_condition(self, kind: ConditionType) -> None:
-        kept = tuple(condition for condition in self._stream.conditions if condition.type is not kind)
-        if len(kept) < len(self._stream.conditions):
-            self._stream = replace(self._stream, conditions=kept)
+        kept = tuple(condition for condition in self._conditions if condition.type is not kind)
+        if len(kept) < len(self._conditions):
+            self._set(conditions=kept)
 
     def facts(self, *, is_listed: bool = False) -> Facts:
         """What the machine's guards ask about, as the run stands."""
         observed = any(p.state is PlacementState.OBSERVED for p in self._placements.values())
-        return Facts(observed, self._stream.is_source_lost, is_listed=is_listed)
+        return Facts(observed, self.stream.is_source_lost, is_listed=is_listed)
 
     def is_told_to_stop(self, generation: int) -> bool:
         """Whether a stop of this placement is queued already."""
         return any(c.kind is CommandKind.STOP and c.generation == generation for c in self._commands)
 
     def _queue(self, kind: CommandKind, placement: Placement, why: str) -> None:
-        stream = self._stream
+        stream = self.stream
         if kind is CommandKind.STOP and self.is_told_to_stop(placement.generation):
             return
         self._commands.append(
@@ -214,8 +226,7 @@ class Draft:
                 self._move(effect, event, reason, detail)
             case machine.EndDecided():
                 assert reason is not None
-                self._stream = replace(
-                    self._stream,
+                self._set(
                     reason=reason,
                     reason_detail=detail,
                     outcome=reason.outcome,
@@ -233,7 +244,7 @@ class Draft:
             case machine.CommandQueued():
                 self._queue(effect.kind, self._placements[effect.generation], f"{event.value}: {reason or detail}")
             case machine.EndConfirmed():
-                self._stream = replace(self._stream, closed_at=self._now)
+                self._set(closed_at=self._now)
                 self.clear_condition(ConditionType.PLACED)
                 self.clear_condition(ConditionType.FLOWING)
                 self.set_condition(ConditionType.SESSIONS_STOPPED, ConditionStatus.TRUE, "ObservedGone")
@@ -245,9 +256,9 @@ class Draft:
         ending = moved.target is State.ENDED
         self._transitions.append(
             Transition(
-                stream_id=self._stream.id,
-                key=self._stream.key,
-                epoch=self._stream.epoch,
+                stream_id=self._kept.id,
+                key=self._kept.key,
+                epoch=self._kept.epoch,
                 at=self._now,
                 event=event_name.value,
                 from_state=moved.source,
@@ -257,11 +268,11 @@ class Draft:
                 cause=self._cause,
             )
         )
-        self._stream = replace(self._stream, state=moved.target, state_since=self._now)
+        self._set(state=moved.target, state_since=self._now)
 
     def record_birth(self) -> None:
         """Write the first row of the run's history."""
-        stream = self._stream
+        stream = self.stream
         self._transitions.append(
             Transition(
                 stream_id=stream.id,
