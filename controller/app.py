@@ -13,8 +13,7 @@ import signal
 import socket
 import sys
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 
@@ -29,29 +28,26 @@ from controller.api import application
 from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
-from controller.domain.admission import Verdict
-from controller.domain.events import Incoming
-from controller.domain.model import Key, ProxyId, Run, SourceId, Stream, StreamId
+from controller.domain.model import Key, ProxyId, SourceId, StreamId
 from controller.domain.observation import Viewer
-from controller.domain.plan import Policy
-from controller.errors import NotFoundError, StartupError
+from controller.domain.plan import Plan, Policy
+from controller.errors import ConflictError, LeaseLostError, NotFoundError, StartupError
+from controller.ingest import subscriber
 from controller.ingest.connection import Link, Tls
-from controller.ingest.follower import StateFollower
-from controller.ingest.outgoing import Outbox
-from controller.ingest.subscriber import Pace, Subscriber
 from controller.ingest.topics import Rules
+from controller.leader import Leader, Means
 from controller.proxy_client import ProxyClient, fingerprint, http_session
-from controller.reconcile.dispatcher import Dispatcher
-from controller.reconcile.housekeeping import Housekeeper, Retention
-from controller.reconcile.loop import Reconciler
+from controller.reconcile import incarnation
+from controller.reconcile.housekeeping import Retention
+from controller.reconcile.leadership import Leadership, Pillar
+from controller.reconcile.lookout import Lookout
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
-from controller.reconcile.startup import StartupGate
 from controller.reconcile.watch import Watchers
 from controller.settings import Address, Settings
-from controller.store import counters, history, migrate, proxies, record, sources, streams
+from controller.store import migrate, proxies, term
 from controller.store.engine import Database
-from controller.store.record import Recorded
+from controller.store.term import Term
 
 log = structlog.get_logger(__name__)
 
@@ -100,11 +96,9 @@ async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) 
         settings.database_url, readers=settings.database_readers, synchronous=settings.database_synchronous
     )
     try:
-        token = await database.write(counters.raise_token)
         known = await database.read(proxies.load)
         async with http_session() as http:
-            observer = _observer(settings, http, known)
-            rooms = _Rooms(settings, database, observer, token)
+            rooms = _Rooms(settings, database, _observer(settings, http, known))
             await _serve(rooms, listener, stop)
     finally:
         await database.dispose()
@@ -128,7 +122,7 @@ def _observer(settings: Settings, http: aiohttp.ClientSession, known: Sequence[p
 class _Rooms:
     """Everything one controller is made of, tied together."""
 
-    def __init__(self, settings: Settings, database: Database, observer: Observer, token: int) -> None:
+    def __init__(self, settings: Settings, database: Database, observer: Observer) -> None:
         self.database = database
         self.observer = observer
         self.pulse = Pulse()
@@ -137,67 +131,49 @@ class _Rooms:
             time.monotonic,
             resync_seconds=lambda: _jittered(settings.resync_seconds),
         )
-        self.dispatcher = Dispatcher(database, observer, token=token, ring=self._look_at)
-        self.startup = StartupGate(
-            time.monotonic,
-            unlisted=lambda: observer.untried,
-            has_caught_up=lambda: self.subscriber.has_caught_up,
-        )
-        self.reconciler = Reconciler(
-            database,
-            observer,
-            self.queue,
-            self.dispatcher,
-            _policy(settings),
-            changed=self._tell,
-            ask_for_births=self._ask_every_source,
-            startup=self.startup.reason,
-        )
         self.watchers = Watchers(observer, self.queue)
-        self.housekeeper = Housekeeper(
-            database, Retention(timedelta(days=settings.history_days), settings.history_rows_max)
-        )
-        self.outbox = Outbox(time.monotonic)
-        self.follower = _follower(database, self.outbox)
-        self.subscriber = self._subscriber(settings)
+        self._means = self._gather_means(settings)
+        self.leadership = self._leadership(settings)
+        self.leader = Leader(self.leadership.no_term(), self._means)
+        """Of the newest term. Once that is over it changes nothing any more, and plans still."""
         self.api = application.build(self._services(settings), web.routes())
 
     def wake(self, keys: Iterable[Key]) -> None:
-        """These keys have changed in the database: send what waits, look at them, tell who follows."""
-        self.dispatcher.wake()
-        self._look_at(keys)
+        """These keys have changed in the database: see to them, or have the leader do so."""
+        self.leader.wake(keys)
 
-    def _look_at(self, keys: Iterable[Key]) -> None:
-        self.queue.ring(keys)
-        self._tell()
-
-    def _tell(self) -> None:
+    def _tell(self, _keys: Iterable[Key] = ()) -> None:
         self.pulse.ring()
-        self.follower.wake()
 
-    def _subscriber(self, settings: Settings) -> Subscriber:
-        async def write(events: Sequence[Incoming]) -> Recorded:
-            return await self.database.write(record.record_now, events, new_id=new_id)
-
-        async def read_states() -> Iterable[Stream]:
-            desired = await self.database.read(streams.desired)
-            return [run.stream for run in desired.runs]
-
-        async def read_latest(keys: Collection[Key]) -> Iterable[Stream]:
-            latest = await self.database.read(streams.load_latest, keys)
-            return [run.stream for run in latest.values()]
-
-        return Subscriber(
-            _link(settings),
-            boot_id=uuid.uuid4().hex,
-            write=write,
-            wake=lambda recorded: self.wake(recorded.keys),
-            read_states=read_states,
-            read_latest=read_latest,
-            outbox=self.outbox,
+    def _gather_means(self, settings: Settings) -> Means:
+        return Means(
+            database=self.database,
+            observer=self.observer,
+            queue=self.queue,
+            policy=_policy(settings),
+            retention=Retention(timedelta(days=settings.history_days), settings.history_rows_max),
+            link=_link(settings),
             rules=Rules(allows_anonymous=settings.allow_anonymous_topics),
-            pace=Pace(batch_max=settings.mqtt_batch_max, batch_seconds=settings.mqtt_batch_seconds),
+            pace=subscriber.Pace(batch_max=settings.mqtt_batch_max, batch_seconds=settings.mqtt_batch_seconds),
+            new_id=new_id,
+            tell=self._tell,
         )
+
+    def _leadership(self, settings: Settings) -> Leadership:
+        return Leadership(
+            self.database,
+            incarnation.describe(settings.controller_name or socket.gethostname()),
+            pace=term.Pace(ttl_seconds=settings.lease_seconds, renew_seconds=settings.lease_renew_seconds),
+            clock=_clock_that_counts_suspension,
+            lead=self._lead,
+            stand_by=Lookout(self.observer, self.queue, changed=self._tell).run,
+            changed=self._tell,
+            is_known_dead=incarnation.is_known_dead,
+        )
+
+    def _lead(self, begun: Term) -> Mapping[str, Pillar]:
+        self.leader = Leader(begun, self._means)
+        return self.leader.pillars()
 
     def _services(self, settings: Settings) -> Services:
         return Services(
@@ -207,7 +183,7 @@ class _Rooms:
             wake=self.wake,
             wake_all=self.queue.ring_all,
             ask_for_births=self._ask_for_births,
-            plan_now=self.reconciler.plan_now,
+            plan_now=self._plan_now,
             run_now=self._run_now,
             list_viewers=self._list_viewers,
             kick_viewer=self._kick_viewer,
@@ -223,14 +199,17 @@ class _Rooms:
         )
 
     def _ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
-        for source_id in source_ids:
-            self.outbox.ask_for_birth(source_id)
+        self.leader.ask_for_births(source_ids)
 
-    async def _ask_every_source(self) -> None:
-        self._ask_for_births([source.id for source in await self.database.read(sources.load_all)])
+    async def _plan_now(self) -> Plan:
+        return await self.leader.reconciler.plan_now()
 
     async def _run_now(self) -> None:
-        await self.reconciler.cycle(Look(None))
+        try:
+            await self.leader.reconciler.cycle(Look(None))
+        except LeaseLostError as lost:
+            leader = self.leadership.leader
+            raise ConflictError(f"controller {leader} leads: ask it" if leader else "no controller leads") from lost
 
     async def _list_viewers(self, proxy_id: ProxyId) -> Sequence[Viewer]:
         return await self._client(proxy_id).viewers()
@@ -245,33 +224,20 @@ class _Rooms:
         return client
 
     def _health(self) -> Health:
-        broker: BrokerState = "connected" if self.subscriber.is_connected else "connecting"
-        return Health(has_observed=self.reconciler.full_at is not None, broker=broker)
+        if not self.leadership.is_leader:
+            has_observed = self.leadership.has_seen_leader and self.observer.rounds > 0
+            return Health(has_observed, is_leader=False, leader=self.leadership.leader, broker="standby")
+        broker: BrokerState = "connected" if self.leader.subscriber.is_connected else "connecting"
+        has_observed = self.leader.reconciler.full_at is not None
+        return Health(has_observed, is_leader=True, leader=self.leadership.leader, broker=broker)
 
     def _figures(self) -> Iterable[Figure]:
-        yield figure("reconcile_cycles", "Cycles of the control loop.", self.reconciler.cycles, "counter")
-        yield figure("workqueue_depth", "Keys that wait for a look.", self.queue.depth)
-        yield figure("commands_answered", "Commands that proxies have answered.", self.dispatcher.sent, "counter")
-        counts = self.subscriber.counts
-        yield figure("mqtt_connections", "Connections made to the broker.", counts.connections, "counter")
-        yield figure("mqtt_received", "Messages received.", counts.received, "counter")
-        yield figure("mqtt_quarantined", "Messages that could not be read, and were kept.", counts.refused, "counter")
-        yield figure("mqtt_discarded", "Messages of QoS 0 that came too fast.", counts.discarded, "counter")
-        yield figure("mqtt_batches", "Transactions that recorded events.", counts.batches, "counter")
-        yield figure("mqtt_record_failures", "Transactions that failed.", self.subscriber.recorder.failures, "counter")
-        verdicts = tuple(((("verdict", verdict.value),), float(counts.verdicts[verdict])) for verdict in Verdict)
-        yield Figure("mqtt_events", "Events by what became of them.", verdicts, "counter")
+        yield figure("leader_terms", "How often it began to lead.", self.leadership.terms, "counter")
+        yield from self.leader.figures()
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return every long-lived task of the process but the web server, by name."""
-        return {
-            "reconciler": self.reconciler.run,
-            "dispatcher": self.dispatcher.run,
-            "watchers": self.watchers.run,
-            "subscriber": self.subscriber.run,
-            "follower": self.follower.run,
-            "housekeeper": self.housekeeper.run,
-        }
+        return {"leadership": self.leadership.run, "watchers": self.watchers.run}
 
 
 async def _serve(rooms: _Rooms, listener: socket.socket, stop: asyncio.Event) -> None:
@@ -294,7 +260,8 @@ async def _serve(rooms: _Rooms, listener: socket.socket, stop: asyncio.Event) ->
         # 1. Followers of the event stream are let go, and no new request is taken.
         rooms.stopping.set()
         server.should_exit = True
-        # 2. MQTT, the loop and the dispatcher stop where they are: whatever is half done is in the database.
+        # 2. MQTT, the loop and the dispatcher stop where they are: whatever is half done is in the database. Then the
+        #    lease is given back.
         for pillar in pillars:
             pillar.cancel()
         await asyncio.wait([web, *pillars])
@@ -343,19 +310,6 @@ def _link(settings: Settings) -> Link:
     )
 
 
-def _follower(database: Database, outbox: Outbox) -> StateFollower:
-    async def read_last_id() -> int:
-        return await database.read(history.last_id)
-
-    async def read_after(after_id: int) -> Sequence[history.Entry]:
-        return await database.read(history.follow, after_id=after_id)
-
-    async def read_runs(stream_ids: Iterable[StreamId]) -> Sequence[Run]:
-        return tuple((await database.read(streams.load_runs, tuple(stream_ids))).values())
-
-    return StateFollower(outbox, read_last_id=read_last_id, read_after=read_after, read_runs=read_runs)
-
-
 def _policy(settings: Settings) -> Policy:
     stall = settings.stall_timeout_seconds
     return Policy(
@@ -374,6 +328,11 @@ def _jittered(seconds: float) -> float:
 
 def new_id() -> StreamId:
     return ids.uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def _clock_that_counts_suspension() -> float:
+    """Return seconds that also pass while the machine sleeps: a lease does not wait for it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _now() -> datetime:

@@ -183,6 +183,18 @@ class Settings(DatabaseSettings):
         description="Token with the role operator. Without it the API is open, and listens on loopback only.",
     )
 
+    controller_name: OptionalText = Field(
+        None,
+        max_length=128,
+        description="What this controller is called where several are told apart; by default the host's name.",
+    )
+    lease_seconds: PositiveFloat = Field(
+        15, ge=1, le=300, description="A leader that was not heard of for this long is replaced by another controller."
+    )
+    lease_renew_seconds: PositiveFloat = Field(
+        5, description="Time between two renewals of the lease: at most half of what it holds."
+    )
+
     resync_seconds: PositiveFloat = Field(10, description="Time between two full comparisons (± 20 %).")
     list_timeout_seconds: PositiveFloat = Field(3, description="How long a proxy may take to list its sessions.")
     command_timeout_seconds: PositiveFloat = Field(5, description="How long a proxy may take to carry out a command.")
@@ -234,6 +246,8 @@ class Settings(DatabaseSettings):
                 f"http: {self.http} can be reached from other machines, and no token protects it: "
                 f"set {PREFIX}API_TOKEN, or listen on 127.0.0.1"
             )
+        if self.lease_renew_seconds > self.lease_seconds / 2:
+            raise ValueError("lease_renew_seconds: must be at most half of lease_seconds")
         if (self.mqtt_cert_file is None) != (self.mqtt_key_file is None):
             raise ValueError("mqtt_cert_file: needs mqtt_key_file, and the reverse")
         return self

@@ -377,6 +377,8 @@ class ReadyDocument(TypedDict):
 
     ready: bool
     is_leader: bool
+    leader: str
+    """Who leads, as far as this process knows; empty when nobody does."""
     database: CheckDocument
     observation: CheckDocument
     broker: CheckDocument

@@ -26,6 +26,8 @@ class Health:
     has_observed: bool
     """Whether the proxies were listed at least once since start."""
     is_leader: bool = True
+    leader: str = ""
+    """Who leads, as far as this process knows; empty when nobody does."""
     broker: BrokerState = "connected"
     broker_detail: str = ""
 

@@ -17,7 +17,7 @@ import structlog
 
 from controller.domain.events import Incoming, MessageRefused
 from controller.domain.retry import Backoff
-from controller.errors import DatabaseUnavailableError
+from controller.errors import DatabaseUnavailableError, LeaseLostError
 from controller.ingest.connection import Received
 from controller.ingest.topics import HEAD_BYTES
 from controller.store.record import Recorded
@@ -52,7 +52,11 @@ class Recorder:
         """Events that went to quarantine because they could not be recorded."""
 
     async def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
-        """Record all events in their order, and return what became of them, portion by portion. Never gives up."""
+        """Record all events in their order, and return what became of them, portion by portion. Never gives up.
+
+        Raises:
+            LeaseLostError: it is another's to record what is left.
+        """
         try:
             return [await self._write_when_possible([arrival.event for arrival in arrivals])]
         except _RefusedError:
@@ -82,6 +86,9 @@ class Recorder:
             except DatabaseUnavailableError as error:
                 self.failures += 1
                 log.warning("mqtt.record_delayed", events=len(events), reason=error.detail)
+            except LeaseLostError:
+                # The next leader is sent the same messages: nothing of this batch was acknowledged.
+                raise
             except Exception as error:  # the boundary: an event that trips a fault of ours must not stop the others
                 self.failures += 1
                 log.exception("mqtt.record_refused", events=len(events))

@@ -80,7 +80,8 @@ class Subscriber:
 
     ``write`` records events in one transaction; ``wake`` is told what that changed, after the commit. With every
     connection the retained states at the broker are put right: ``read_states`` returns the streams that are not CLOSED,
-    which it may have forgotten, and ``read_latest`` the newest run of keys whose state it still shows.
+    which it may have forgotten, and ``read_latest`` the newest run of keys whose state it still shows. ``check`` raises
+    LeaseLostError when this controller leads no more, which ends everything here.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Subscriber:
         read_states: Callable[[], Awaitable[Iterable[Stream]]],
         read_latest: Callable[[Collection[Key]], Awaitable[Iterable[Stream]]],
         outbox: Outbox,
+        check: Callable[[], None] = lambda: None,
         rules: Rules = topics.DEFAULT_RULES,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
@@ -102,6 +104,7 @@ class Subscriber:
         self._read_states = read_states
         self._read_latest = read_latest
         self._outbox = outbox
+        self._check = check
         self._rules = rules
         self._pace = pace
         self._batch_max = min(pace.batch_max, INFLIGHT_MAX_OLD) if link.is_old else pace.batch_max
@@ -138,6 +141,8 @@ class Subscriber:
             return lost
 
     async def _work(self) -> BrokerLostError:
+        # To connect is to throw out whoever is connected under our client id: the leader.
+        self._check()
         will = outgoing.status(is_online=False, boot_id=self._boot_id)
         async with connect(self._link, will=will, farewell_seconds=self._pace.farewell_seconds) as connection:
             self._outbox.begin()
@@ -214,6 +219,7 @@ class Subscriber:
         await self._renew_states()
         while True:
             entry = await self._outbox.take()
+            self._check()
             try:
                 await connection.publish(entry.message)
             except BaseException:

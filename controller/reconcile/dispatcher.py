@@ -2,6 +2,7 @@
 
 At least once, in order per stream and proxy. The network is asked outside every transaction: read what is due, ask,
 write down what came back. A crash anywhere leaves rows that the next start sends again; every command is idempotent.
+It works for one term: commands carry the leader's token, and what came back is recorded only while it leads.
 """
 
 import asyncio
@@ -16,10 +17,11 @@ from controller.domain.retry import Backoff
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.proxy_client import ProxyClient
 from controller.reconcile.observe import Observer
-from controller.store import counters, outbox, replies
+from controller.store import outbox, replies
 from controller.store.engine import Database
 from controller.store.outbox import Pending
 from controller.store.replies import Answered, Unanswered
+from controller.store.term import Term
 
 log = structlog.get_logger(__name__)
 
@@ -42,15 +44,15 @@ class Dispatcher:
         database: Database,
         observer: Observer,
         *,
-        token: int,
+        term: Term,
         ring: Callable[[Iterable[Key]], None],
         limits: Limits | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._database = database
         self._observer = observer
-        self._token = token
-        self._token_seen = token
+        self._term = term
+        self._token_seen = 0
         self._ring = ring
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff(first_seconds=0.25, cap_seconds=10.0)
@@ -58,24 +60,10 @@ class Dispatcher:
         self.sent = 0
         """Commands answered since start."""
 
-    @property
-    def token(self) -> int:
-        """What every command carries; a proxy refuses any lower one it has seen surpassed."""
-        return self._token
-
     def wake(self) -> None:
         """Look for commands now."""
         for bell in self._bells.values():
             bell.set()
-
-    async def rise_above(self, token: int) -> None:
-        """Take a higher token than one that a proxy has seen: the database, once restored, may have forgotten it.
-
-        Raises:
-            DatabaseError: the token is as it was.
-        """
-        if self._token < token:
-            self._token = max(self._token, await self._database.write(counters.raise_token, above=token))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -113,16 +101,19 @@ class Dispatcher:
         results = [task.result() for task in tasks]
         answered = [result for result in results if isinstance(result, Answered)]
         unanswered = [result for result in results if isinstance(result, Unanswered)]
-        self._ring(await self._database.write(replies.record, answered, unanswered, backoff=self._backoff))
+        self._ring(await self._term.write(replies.record, answered, unanswered, backoff=self._backoff))
         self.sent += len(answered)
-        await self.rise_above(self._token_seen)
+        await self._term.rise_above(self._token_seen)
         return bool(answered)
 
     async def _send(self, client: ProxyClient, pending: Pending, gate: asyncio.Semaphore) -> Answered | Unanswered:
         command = pending.command
         async with gate:
+            # Whoever was stopped in between, or waited for the gate, may lead no more.
+            self._term.check()
+            token = self._term.token
             try:
-                reply = await client.send(command, self._token)
+                reply = await client.send(command, token)
             except ProxyUnreachableError as failed:
                 return self._postpone(pending, failed.detail)
         line = log.bind(
@@ -133,7 +124,7 @@ class Dispatcher:
             generation=command.generation,
         )
         if reply.outcome is ReplyOutcome.STALE_TOKEN:
-            line.warning("command.token_stale", token=self._token, token_highest=reply.token_highest)
+            line.warning("command.token_stale", token=token, token_highest=reply.token_highest)
             self._token_seen = max(self._token_seen, reply.token_highest)
             return self._postpone(pending, "stale token")
         event = "session.ensured" if command.kind is CommandKind.ENSURE else "session.stopped"

@@ -1,7 +1,7 @@
 """The cycle: observe, plan, save, do, and look again. Right without any bell, only slower.
 
 It reads everything it needs and then acts; running it twice equals running it once. Intent is committed before any
-proxy is told, and no network is awaited inside a transaction.
+proxy is told, and no network is awaited inside a transaction. One of them works for one term.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from controller.store import plans
 from controller.store.engine import Database
 from controller.store.plans import Made
 from controller.store.recollection import Recollection
+from controller.store.term import Term
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class Reconciler:
         dispatcher: Dispatcher,
         policy: Policy,
         *,
+        term: Term,
         changed: Callable[[], None],
         ask_for_births: Callable[[], Awaitable[None]],
         startup: Callable[[], str],
@@ -58,6 +60,7 @@ class Reconciler:
         self._queue = queue
         self._dispatcher = dispatcher
         self._policy = policy
+        self._term = term
         self._changed = changed
         self._ask_for_births = ask_for_births
         self._startup = startup
@@ -85,8 +88,10 @@ class Reconciler:
         """Run one cycle; return what it did.
 
         Raises:
+            LeaseLostError: another controller leads, or nobody does.
             DatabaseError: nothing was decided, or it is unknown whether it was.
         """
+        self._term.check()
         async with self._one_at_a_time:
             return await self._cycle(look)
 
@@ -97,13 +102,13 @@ class Reconciler:
         self._notice_boots(made.observed, is_full=look.is_full)
         # A look at single keys says little about the proxies, and comes often.
         views = [view for view in made.observed.proxies if look.is_full and self._recollection.is_news(view)]
-        saved = await self._database.write(
+        saved = await self._term.write(
             plans.save,
             planned,
             made.observed,
             keys=look.keys,
             now=made.now,
-            token=self._dispatcher.token,
+            token=self._term.token,
             duration_seconds=time.perf_counter() - began,
             views=views,
         )
@@ -156,9 +161,10 @@ class Reconciler:
             if view.proxy_id in busy:
                 self._queue.ring_all(SYNC_SECONDS)
                 continue
-            await self._dispatcher.rise_above(view.token_highest)
+            await self._term.rise_above(view.token_highest)
+            self._term.check()
             try:
-                await self._observer.clients[view.url].mark_synced(view.boot_id, self._dispatcher.token)
+                await self._observer.clients[view.url].mark_synced(view.boot_id, self._term.token)
             except ProxyUnreachableError as failed:
                 log.warning("proxy.unreachable", proxy=view.proxy_id, error=failed.detail)
 

@@ -35,6 +35,8 @@ class Observer:
         self._lost_after = lost_after
         self._clock = clock
         self._started_at = clock()
+        self.rounds = 0
+        """How often all were listed, or found unreachable, since start."""
         self._locks = {url: asyncio.Lock() for url in self._clients}
         self._tried: set[str] = set()
         remembered = {view.url: view for view in known}
@@ -64,6 +66,7 @@ class Observer:
         async with asyncio.TaskGroup() as group:
             for client in self._clients.values():
                 group.create_task(self._refresh(client), name=f"list {client.url}")
+        self.rounds += 1
         return self.latest
 
     def client(self, proxy_id: ProxyId) -> ProxyClient | None:

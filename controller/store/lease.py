@@ -8,7 +8,7 @@ statement: whoever proves its claim holds the lease until that transaction ends.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,7 +17,6 @@ from controller.errors import LeaseLostError
 from controller.store import counters, dialects
 from controller.store.tables import lease
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LEADER = "controller"
@@ -56,6 +55,11 @@ class Lease:
         """How long it still holds unless it is renewed or released."""
         return max(self.expires_at - self.read_at, timedelta())
 
+    def is_free(self, holder: str, ttl: timedelta) -> bool:
+        """Whether ``holder`` may take it: it is not held, or by itself, or for longer than anybody holds a lease."""
+        # After a clock was set back, the row of a dead leader would hold for as long as that.
+        return not self.is_held or self.claim.holder == holder or self.left > CREDIBLE * ttl
+
 
 def load(session: Session) -> Lease | None:
     """Return the lease as it is now, held or not; None when nobody ever had it."""
@@ -66,14 +70,14 @@ def load(session: Session) -> Lease | None:
     return Lease(Claim(row.holder, row.token), row.expires_at, dialects.db_now(session))
 
 
-def acquire(session: Session, holder: str, ttl: timedelta) -> Lease:
+def acquire(session: Session, holder: str, ttl: timedelta, *, dead: Claim | None = None) -> Lease:
     """Take the lease if nobody else holds it; return it as it is then, whoever holds it.
 
-    Taking is always a new token, also for the one who had it last: what was sent under the old one is over.
+    Taking is always a new token, also for the one who had it last: what was sent under the old one is over. ``dead``
+    names a claim whose process is known to be no more: there is nobody left to wait for.
     """
     known = load(session)
-    # After a clock was set back, the row of a dead leader would hold for as long as that.
-    if known is not None and known.is_held and known.claim.holder != holder and known.left <= CREDIBLE * ttl:
+    if known is not None and not known.is_free(holder, ttl) and known.claim != dead:
         return known
     token = counters.raise_token(session, above=known.claim.token if known else 0)
     return _write(session, Claim(holder, token), ttl)
@@ -111,12 +115,10 @@ def prove(session: Session, claim: Claim) -> None:
         raise _lost(claim, known)
 
 
-def proven(
-    session: Session, claim: Claim, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
-) -> T:
+def proven(session: Session, claim: Claim, work: Callable[[Session], T]) -> T:
     """Run ``work`` in a transaction that first proves a claim. Raises LeaseLostError as ``prove`` does."""
     prove(session, claim)
-    return work(session, *args, **kwargs)
+    return work(session)
 
 
 def raise_token(session: Session, claim: Claim, *, above: int) -> int:

@@ -20,17 +20,28 @@ from controller.reconcile.loop import Reconciler
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
 from controller.reconcile.watch import Watchers
-from controller.store import counters, record, streams
+from controller.store import lease, record, streams
 from controller.store.engine import Database
+from controller.store.term import Pace, Term
 
 TOKEN = "secret"
 SPEC = StreamSpec((Upstream("http://origin/a.ts"),))
 QUICK = Backoff(0.02, 0.05)
+_names = itertools.count(1)
 
 
 def client_of(http: aiohttp.ClientSession, url: str, **seconds: float) -> ProxyClient:
     limits = {"list_timeout_seconds": 2.0, "command_timeout_seconds": 2.0, **seconds}
     return ProxyClient(http, url, token=TOKEN, **limits)
+
+
+async def lead(database: Database) -> Term:
+    """Take the lease, whoever has it, for longer than a test lasts."""
+    known = await database.read(lease.load)
+    dead = known.claim if known is not None else None
+    pace = Pace(ttl_seconds=3600.0)
+    taken = await database.write(lease.acquire, f"controller-{next(_names)}", pace.ttl, dead=dead)
+    return Term(database, taken.claim, asked_at=time.monotonic(), pace=pace, clock=time.monotonic)
 
 
 class ControlRoom:
@@ -41,7 +52,7 @@ class ControlRoom:
         database: Database,
         clients: Iterable[ProxyClient],
         *,
-        token: int,
+        term: Term,
         policy: Policy | None = None,
         resync_seconds: float = 1000.0,
         **observer: Any,
@@ -52,8 +63,9 @@ class ControlRoom:
         )
         self.queue = KeyQueue(time.monotonic, resync_seconds=lambda: resync_seconds, spacing_seconds=0.01)
         self.dispatcher = Dispatcher(
-            database, self.observer, token=token, ring=self.queue.ring, limits=Limits(idle_seconds=0.02), backoff=QUICK
+            database, self.observer, term=term, ring=self.queue.ring, limits=Limits(idle_seconds=0.02), backoff=QUICK
         )
+        self.term = term
         self.changes = 0
         self.births_asked = 0
         self.startup = ""
@@ -63,6 +75,7 @@ class ControlRoom:
             self.queue,
             self.dispatcher,
             policy or Policy(),
+            term=term,
             changed=self._count,
             ask_for_births=self._ask_for_births,
             startup=lambda: self.startup,
@@ -72,8 +85,8 @@ class ControlRoom:
 
     @classmethod
     async def open(cls, database: Database, clients: Iterable[ProxyClient], **options: Any) -> "ControlRoom":
-        """Start as a controller does: with a token above every earlier one."""
-        return cls(database, clients, token=await database.write(counters.raise_token), **options)
+        """Start as a controller does: by leading, with a token above every earlier one."""
+        return cls(database, clients, term=await lead(database), **options)
 
     def _count(self) -> None:
         self.changes += 1

@@ -262,7 +262,7 @@ async def test_a_restored_database_goes_on_above_what_the_proxies_know(place: Pl
         stops = note_stops(p1, lambda key: p1.views[key].generation)
         refused = note_refusals(p1)
         room = await enter(place, http, (p1,))
-        assert room.dispatcher.token < token
+        assert room.term.token < token
         assert (await room.run_of("plays")).stream.generation < playing
         await room.announce("new")
         async with room.running():
@@ -273,7 +273,7 @@ async def test_a_restored_database_goes_on_above_what_the_proxies_know(place: Pl
         assert (1, p1.views["ended"].generation) > grave
         assert refused == ["ended"], "told once how high to go"
         assert p1.views["plays"].generation >= playing
-        assert p1.token_highest == room.dispatcher.token > token
+        assert p1.token_highest == room.term.token > token
         assert not [key for key, _ in stops if key == "plays"], "what played was taken over, not stopped"
         await room.database.dispose()
 

@@ -1,6 +1,7 @@
 """Who leads, on both databases: one at a time, by the database's clock, with a token that only rises."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -109,18 +110,21 @@ async def test_a_lease_given_back_is_free_at_once_and_cannot_be_renewed(database
 
 
 async def test_a_transaction_of_a_replaced_leader_leaves_nothing(database: Database):
-    def work(session: Session, name: str) -> int:
-        session.execute(tables.counters.insert().values(name=name, value=1))
-        return 7
+    def work(name: str) -> Callable[[Session], int]:
+        def insert(session: Session) -> int:
+            session.execute(tables.counters.insert().values(name=name, value=1))
+            return 7
+
+        return insert
 
     claim = await led_by(database)
-    assert await database.write(lease.proven, claim, work, "proven") == 7
+    assert await database.write(lease.proven, claim, work("proven")) == 7
     await database.write(set_expiry, LONG_AGO)
     with pytest.raises(LeaseLostError):  # expired, though nobody took it
-        await database.write(lease.proven, claim, work, "expired")
+        await database.write(lease.proven, claim, work("expired"))
     await led_by(database, "b")
     with pytest.raises(LeaseLostError):
-        await database.write(lease.proven, claim, work, "replaced")
+        await database.write(lease.proven, claim, work("replaced"))
 
     def names(session: Session) -> set[str]:
         return set(session.execute(tables.counters.select()).scalars())
@@ -161,3 +165,10 @@ async def test_a_clock_that_was_set_back_does_not_keep_a_dead_leader_in_office(d
     claim = await led_by(database)
     await database.write(set_expiry, datetime.now(UTC) + timedelta(hours=1))
     assert (await led_by(database, "b")).token > claim.token
+
+
+async def test_the_lease_of_a_process_that_is_known_to_be_dead_is_taken_at_once(database: Database):
+    claim = await led_by(database)
+    assert (await database.write(lease.acquire, "b", TTL, dead=Claim("a", claim.token + 1))).claim == claim
+    after = await database.write(lease.acquire, "b", TTL, dead=claim)
+    assert after.claim == Claim("b", claim.token + 1)

@@ -49,6 +49,7 @@ async def show_ready(services: ServicesHere) -> Response:
     found: schemas.ReadyDocument = {
         "ready": database["ok"] and health.has_observed and not services.stopping.is_set(),
         "is_leader": health.is_leader,
+        "leader": health.leader,
         "database": database,
         "observation": observation,
         "broker": {

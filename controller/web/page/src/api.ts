@@ -207,6 +207,7 @@ export interface CheckDocument {
 export interface ReadyDocument {
   ready: boolean;
   is_leader: boolean;
+  leader: string;
   database: CheckDocument;
   observation: CheckDocument;
   broker: CheckDocument;

@@ -165,7 +165,7 @@ def _due_some_day(session):
 
 async def test_back_off_holds_a_command_back(room: ControlRoom, p1):
     calm = Dispatcher(
-        room.database, room.observer, token=5, ring=room.queue.ring, limits=Limits(idle_seconds=0.01)
+        room.database, room.observer, term=room.term, ring=room.queue.ring, limits=Limits(idle_seconds=0.01)
     )  # with the back-off of the real thing: a quarter of a second at first, shortened by half at most
     await room.observer.observe()
     p1.unreachable = True
@@ -200,18 +200,18 @@ async def test_a_stale_token_is_raised_above_the_highest_seen(room: ControlRoom,
     p1.token_highest = 41
     await room.observer.observe()
     await queue(room.database, *(command(p1, f"a{number}") for number in range(12)))
-    assert room.dispatcher.token < 41
+    assert room.term.token < 41
     async with room.running(room.dispatcher.run):
         await until(lambda: is_settled(room.database), "sent with a higher token")
     assert len(p1.views) == 12
-    assert room.dispatcher.token == p1.token_highest == 42, "raised once for all that were refused together"
+    assert room.term.token == p1.token_highest == 42, "raised once for all that were refused together"
     assert await room.database.read(counters.current_token) == 42
 
 
 async def test_a_token_that_is_high_enough_stays(room: ControlRoom):
-    token = room.dispatcher.token
-    await room.dispatcher.rise_above(token)
-    assert room.dispatcher.token == token
+    token = room.term.token
+    await room.term.rise_above(token)
+    assert room.term.token == token
 
 
 class Trouble:
@@ -265,7 +265,7 @@ async def test_a_token_that_cannot_be_raised_now_is_raised_later(troubled, p1):
     async with room.running(room.dispatcher.run):
         await until(lambda: is_settled(room.database), "sent in the end")
     assert len(p1.views) == 2
-    assert room.dispatcher.token > 41
+    assert room.term.token > 41
 
 
 async def test_a_new_process_sends_what_the_last_one_left(database, http, p1):
@@ -277,15 +277,15 @@ async def test_a_new_process_sends_what_the_last_one_left(database, http, p1):
     await second.observer.observe()
     async with second.running(second.dispatcher.run):
         await until(lambda: is_settled(database), "sent")
-    assert second.dispatcher.token > first.dispatcher.token
-    assert p1.token_highest == second.dispatcher.token
+    assert second.term.token > first.term.token
+    assert p1.token_highest == second.term.token
 
 
 async def test_it_is_woken_rather_than_found(room: ControlRoom, p1):
     lazy = Dispatcher(
         room.database,
         room.observer,
-        token=1,
+        term=room.term,
         ring=room.queue.ring,
         limits=Limits(idle_seconds=3600),
         backoff=QUICK,
@@ -316,7 +316,11 @@ def count_reads(database: Database) -> list[object]:
 
 async def test_more_than_a_batch_is_sent_without_resting(room: ControlRoom, p1):
     small = Dispatcher(
-        room.database, room.observer, token=1, ring=room.queue.ring, limits=Limits(batch_max=3, idle_seconds=3600)
+        room.database,
+        room.observer,
+        term=room.term,
+        ring=room.queue.ring,
+        limits=Limits(batch_max=3, idle_seconds=3600),
     )
     await room.observer.observe()
     await queue(room.database, *(command(p1, f"a{number}") for number in range(10)))

@@ -248,7 +248,7 @@ async def test_a_token_above_ours_is_noticed_without_any_command(room: ControlRo
     p1.token_highest = 41
     await room.full()
     assert p1.synced
-    assert room.dispatcher.token == 42
+    assert room.term.token == 42
 
 
 async def test_a_look_at_one_key_tells_no_proxy_that_it_knows_all(room: ControlRoom, p1):
