@@ -138,16 +138,21 @@ def _limits(lock_seconds: float, statement_seconds: float) -> Mapping[str, str]:
     }
 
 
+# A server that vanished without a word is noticed by TCP.
+_KEEPALIVES: Mapping[str, int] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
 def _build_postgres(url: URL, is_writer: bool, pool_size: int, limits: Mapping[str, str]) -> Engine:
     connect_args = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "penstock",
         "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
-        # A server that vanished without a word is noticed by TCP.
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 20_000,
+        **_KEEPALIVES,
     }
     engine = create_engine(url, pool_size=pool_size, max_overflow=0, connect_args=connect_args, **_COMMON)
     if not is_writer:
@@ -189,6 +194,48 @@ def is_unavailable(error: DBAPIError) -> bool:
         # libpq could not connect, or lost the server without a word from it.
         return isinstance(error, OperationalError)
     return sqlstate.startswith(POSTGRES_UNAVAILABLE)
+
+
+# Other processes on the same database
+
+
+def listening_address(url: str) -> str | None:
+    """Return what a driver connects to in order to hear notifications; None where there are none."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return None
+    given = {
+        "application_name": "penstock",
+        "connect_timeout": CONNECT_SECONDS,
+        **_KEEPALIVES,
+        **parsed.query,
+    }
+    query = {name: value if isinstance(value, tuple) else str(value) for name, value in given.items()}
+    return parsed.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
+
+
+def notify(session: Session, channel: str, payload: str) -> None:
+    """Tell whoever listens, with the commit. Nothing on SQLite, where others see the commit itself."""
+    if not _is_sqlite(session):
+        session.execute(select(func.pg_notify(channel, payload)))
+
+
+def foreign_version(writer: Engine) -> int | None:
+    """Return a number that changes when another process commits; None where others tell.
+
+    Through this engine go all commits of this process, and SQLite leaves those of the same connection out.
+    """
+    if writer.dialect.name != "sqlite":
+        return None
+    connection = writer.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA data_version")
+        (version,) = cursor.fetchone() or (None,)
+        cursor.close()
+        return version
+    finally:
+        connection.close()
 
 
 # What is spelled differently

@@ -85,6 +85,14 @@ class Database:
         """Run ``work`` on one snapshot of the database. Nothing that it writes is kept. Raises as ``write`` does."""
         return await self._call(self._read_threads, self._read_once, functools.partial(_invoke, work, args, kwargs))
 
+    async def foreign_version(self) -> int | None:
+        """Return a number that changes when another process commits; None where others tell (Postgres).
+
+        Raises:
+            DatabaseError: it cannot be read.
+        """
+        return await self._retry(self._write_threads, self._foreign_version_once)
+
     async def dispose(self) -> None:
         """Finish what is under way and close every connection. Later calls are refused."""
         self._is_closed = True
@@ -132,6 +140,10 @@ class Database:
             session.commit()
         self._failpoint("commit.after")
         return result
+
+    def _foreign_version_once(self) -> int | None:
+        with _translated(lambda: False):
+            return dialects.foreign_version(self._writer)
 
     def _read_once(self, work: Callable[[Session], T]) -> T:
         with _translated(lambda: False), Session(self._reader, expire_on_commit=False) as session:

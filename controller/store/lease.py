@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.errors import LeaseLostError
-from controller.store import counters, dialects
+from controller.store import counters, dialects, notices
+from controller.store.notices import Notice
 from controller.store.tables import lease
 
 T = TypeVar("T")
@@ -101,6 +102,8 @@ def release(session: Session, claim: Claim) -> bool:
     if known is None or known.claim != claim:
         return False
     _write(session, Claim(NOBODY, claim.token), timedelta())
+    # With the commit: who gives the lease back will hardly live to tell it later.
+    notices.send(session, Notice(about_lease=True), origin=claim.holder)
     return True
 
 
