@@ -45,8 +45,9 @@ from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
 from controller.reconcile.watch import Watchers
 from controller.settings import Address, Settings
-from controller.store import migrate, proxies, term
+from controller.store import migrate, notices, proxies, term
 from controller.store.engine import Database
+from controller.store.notices import Notice
 from controller.store.term import Term
 
 log = structlog.get_logger(__name__)
@@ -132,8 +133,10 @@ class _Rooms:
             resync_seconds=lambda: _jittered(settings.resync_seconds),
         )
         self.watchers = Watchers(observer, self.queue)
+        holder = incarnation.describe(settings.controller_name or socket.gethostname())
+        self.notices = notices.between(database, settings.database_url, origin=holder, heard=self._hear)
         self._means = self._gather_means(settings)
-        self.leadership = self._leadership(settings)
+        self.leadership = self._leadership(settings, holder)
         self.leader = Leader(self.leadership.no_term(), self._means)
         """Of the newest term. Once that is over it changes nothing any more, and plans still."""
         self.api = application.build(self._services(settings), web.routes())
@@ -142,8 +145,21 @@ class _Rooms:
         """These keys have changed in the database: see to them, or have the leader do so."""
         self.leader.wake(keys)
 
-    def _tell(self, _keys: Iterable[Key] = ()) -> None:
+    def _tell(self, keys: Iterable[Key]) -> None:
         self.pulse.ring()
+        self.notices.tell(Notice(frozenset(keys)))
+
+    def _tell_of_lease(self) -> None:
+        self.pulse.ring()
+        self.notices.tell(Notice(about_lease=True))
+
+    def _hear(self, notice: Notice) -> None:
+        """Another controller has committed something."""
+        self.pulse.ring()
+        if notice.about_lease:
+            self.leadership.wake()
+        self.leader.hear(notice.keys)
+        self.leader.ask_for_births(notice.births)
 
     def _gather_means(self, settings: Settings) -> Means:
         return Means(
@@ -159,15 +175,15 @@ class _Rooms:
             tell=self._tell,
         )
 
-    def _leadership(self, settings: Settings) -> Leadership:
+    def _leadership(self, settings: Settings, holder: str) -> Leadership:
         return Leadership(
             self.database,
-            incarnation.describe(settings.controller_name or socket.gethostname()),
+            holder,
             pace=term.Pace(ttl_seconds=settings.lease_seconds, renew_seconds=settings.lease_renew_seconds),
             clock=_clock_that_counts_suspension,
             lead=self._lead,
-            stand_by=Lookout(self.observer, self.queue, changed=self._tell).run,
-            changed=self._tell,
+            stand_by=Lookout(self.observer, self.queue, changed=self.pulse.ring).run,
+            changed=self._tell_of_lease,
             is_known_dead=incarnation.is_known_dead,
         )
 
@@ -199,7 +215,10 @@ class _Rooms:
         )
 
     def _ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
-        self.leader.ask_for_births(source_ids)
+        if self.leadership.is_leader:
+            self.leader.ask_for_births(source_ids)
+        else:
+            self.notices.tell(Notice(births=frozenset(source_ids)))
 
     async def _plan_now(self) -> Plan:
         return await self.leader.reconciler.plan_now()
@@ -237,7 +256,7 @@ class _Rooms:
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return every long-lived task of the process but the web server, by name."""
-        return {"leadership": self.leadership.run, "watchers": self.watchers.run}
+        return {"leadership": self.leadership.run, "watchers": self.watchers.run, "notices": self.notices.run}
 
 
 async def _serve(rooms: _Rooms, listener: socket.socket, stop: asyncio.Event) -> None:

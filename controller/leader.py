@@ -94,6 +94,15 @@ class Leader:
         self.dispatcher.wake()
         self._look_at(keys)
 
+    def hear(self, keys: Iterable[Key] | None) -> None:
+        """As ``wake``, when somebody else has changed them and told everybody. None is every key."""
+        self.dispatcher.wake()
+        if keys is None:
+            self._queue.ring_all()
+        else:
+            self._queue.ring(keys)
+        self.follower.wake()
+
     def ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
         for source_id in source_ids:
             self.outbox.ask_for_birth(source_id)
