@@ -145,6 +145,12 @@ class _Rooms:
         """These keys have changed in the database: see to them, or have the leader do so."""
         self.leader.wake(keys)
 
+    def _wake_all(self) -> None:
+        """As ``wake``, for what concerns every key."""
+        self.leader.hear(None)
+        self.pulse.ring()
+        self.notices.tell(Notice(keys=None))
+
     def _tell(self, keys: Iterable[Key]) -> None:
         self.pulse.ring()
         self.notices.tell(Notice(frozenset(keys)))
@@ -197,7 +203,7 @@ class _Rooms:
             observed=lambda: self.observer.latest,
             observe_now=self.observer.observe,
             wake=self.wake,
-            wake_all=self.queue.ring_all,
+            wake_all=self._wake_all,
             ask_for_births=self._ask_for_births,
             plan_now=self._plan_now,
             run_now=self._run_now,
