@@ -26,10 +26,14 @@ $(TEST_READY): requirements-test.lock pyproject.toml .ci/setup
 run: $(RUN_READY) ## Run everything on this machine, with a demo stream
 	@exec $(BIN)/penstock serve --demo $(ARGS)
 
+# Whatever measures no time runs on every core; real machines, brokers and browsers have this one to themselves.
+ALONE := tests/integration tests/e2e
+
 .PHONY: test
 test: $(TEST_READY) ## Check the code and run every test
 	@$(MAKE) check
-	@$(BIN)/pytest --ignore=tests/house $(ARGS)
+	@$(BIN)/pytest -n auto --ignore=tests/house $(addprefix --ignore=,$(ALONE)) $(ARGS)
+	@$(BIN)/pytest $(ALONE) $(ARGS)
 
 .PHONY: check
 check: $(TEST_READY) ## Formatting, lint, types, architecture and house rules; changes nothing
@@ -37,7 +41,7 @@ check: $(TEST_READY) ## Formatting, lint, types, architecture and house rules; c
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/pytest tests/house
+	@$(BIN)/pytest -n auto tests/house
 
 .PHONY: fix
 fix: $(TEST_READY) ## Repair formatting and what lint can repair
