@@ -21,6 +21,9 @@ SECONDS_MAX: Final = 120.0
 QUICK_SEGMENTS: Final = 3
 QUICK_SECONDS: Final = 1.0
 """The first segments of a feed may be this short, so that the first player need not wait for a full one."""
+NUMBERS_BEGIN: Final = 1_700_000_000
+"""Unix time; numbers are counted from here, so that they fit 31 bits until the year 2040."""
+NUMBERS_A_SECOND: Final = 4
 EARLY: Final = 0.9
 """A random access point this near to the target is taken: the next one may be far behind it."""
 
@@ -108,8 +111,8 @@ class Cutter:
         self._open = point
         self._open_wall = wall
         if self._sequence < 0:
-            # Rises from feed to feed of one key without being stored: segments last a second or more.
-            self._sequence = int(wall)
+            # Rises from feed to feed of one key without being stored, as long as segments last a quarter of a second.
+            self._sequence = max(0, int((wall - NUMBERS_BEGIN) * NUMBERS_A_SECOND))
 
     def _end(self, position: int, seconds: float) -> None:
         assert self._open is not None

@@ -33,7 +33,9 @@ GZIP_LEVEL: Final = 6
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 SEGMENT_TYPE: Final = "video/mp2t"
 PLAYLIST_HEADERS: Final = CORS | {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "no-cache"}
+SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "max-age=3600, immutable"}
+"""What a name stands for never changes: numbers only rise, and a segment is a range of bytes that nobody rewrites."""
+_NEVER: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 _SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.ts")
 
 
@@ -111,7 +113,7 @@ def _playlist_response(request: web.Request, text: str, visit: Visit) -> web.Str
     else:
         body = text.encode()
         response = web.Response(body=body, headers=PLAYLIST_HEADERS, content_type=PLAYLIST_TYPE)
-        if "gzip" in request.headers.get("Accept-Encoding", ""):
+        if takes_gzip(request.headers.get("Accept-Encoding", "")):
             response.body = gzip.compress(body, GZIP_LEVEL, mtime=0)
             response.headers["Content-Encoding"] = "gzip"
     response.etag = tag
@@ -119,6 +121,15 @@ def _playlist_response(request: web.Request, text: str, visit: Visit) -> web.Str
         path = f"/hls/{request.match_info['key']}"
         response.set_cookie(COOKIE, visit.token, path=path, httponly=True, samesite="Lax")
     return response
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header (RFC 9110, 12.5.3) names gzip, and not to refuse it."""
+    for part in accepted.lower().split(","):
+        coding, *parameters = (word.strip() for word in part.split(";"))
+        if coding == "gzip":
+            return not any(_NEVER.fullmatch(parameter) for parameter in parameters)
+    return False
 
 
 def _segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment]:

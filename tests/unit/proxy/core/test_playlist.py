@@ -1,16 +1,21 @@
+from dataclasses import replace
+
 import m3u8
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.mpegts import RandomAccess
-from proxy.core.playlist import PTS_CYCLE, Cutter, MediaSegment, clock_seconds, elapsed, render
+from proxy.core.playlist import NUMBERS_BEGIN, PTS_CYCLE, Cutter, MediaSegment, clock_seconds, elapsed, render
+
+NOON = NUMBERS_BEGIN + 250.0
+"""Unix time of the beginning; the first number is 1000."""
 
 
 def point(position: int, seconds: float | None = None, *, at: float = 0.0, pcr: float | None = None) -> RandomAccess:
     pts = None if seconds is None else int(seconds * 90_000) % PTS_CYCLE
     clock = None if pcr is None else int(pcr * 27_000_000)
-    return RandomAccess(position, b"tables", pts, clock, at, 1000.0 + at)
+    return RandomAccess(position, b"tables", pts, clock, at, NOON + at)
 
 
 def cutter(segment_seconds: float = 4.0, window: int = 3, discontinuities: int = 0) -> Cutter:
@@ -41,6 +46,22 @@ def test_segments_are_cut_at_the_first_point_that_is_far_enough() -> None:
     assert (last.start, last.end, last.duration_seconds) == (700, 1100, 4.0)
     assert last.prefix == b"tables"
     assert last.size == 406
+
+
+def test_numbers_of_the_next_feed_are_higher_however_short_the_segments_were() -> None:
+    first, second = cutter(segment_seconds=1.0), cutter(segment_seconds=1.0)
+    for tenth in range(0, 100, 9):
+        first.reach(point(tenth, tenth / 10, at=tenth / 10))
+    second.reach(point(0, 10.0, at=10.0))
+    second.reach(point(1, 11.0, at=11.0))
+    assert second.listed[0].sequence > first.listed[-1].sequence
+
+
+def test_a_clock_that_was_never_set_numbers_from_zero() -> None:
+    cut = cutter()
+    for second in range(3):
+        cut.reach(replace(point(second, float(second)), wall=float(second)))
+    assert [segment.sequence for segment in cut.listed] == [0, 1]
 
 
 def test_the_first_segments_are_short() -> None:
@@ -108,7 +129,7 @@ def test_an_interruption_is_a_discontinuity_and_skips_what_cannot_be_decoded() -
     assert ranges == [(200, 300, False), (300, 350, False), (400, 900, True)]
     shown = render(cut.listed, target_seconds=cut.target_seconds).splitlines()
     assert shown[shown.index("1003.ts") + 1] == "#EXT-X-DISCONTINUITY"
-    assert cut.listed[-1].wall == 1005.0
+    assert cut.listed[-1].wall == NOON + 5.0
 
 
 def test_discontinuities_that_have_slid_out_are_counted() -> None:
@@ -154,9 +175,9 @@ def test_times_of_day_follow_the_media() -> None:
     cut = cutter()
     for number in range(4):
         cut.reach(point(number * 100, float(number), at=0.0))  # a burst: all of it arrived at once
-    assert [segment.wall for segment in cut.listed] == [1000.0, 1001.0, 1002.0]
+    assert [segment.wall for segment in cut.listed] == [NOON, NOON + 1.0, NOON + 2.0]
     shown = render(cut.listed, target_seconds=4)
-    assert "#EXT-X-PROGRAM-DATE-TIME:1970-01-01T00:16:41.000Z" in shown
+    assert "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:17:31.000Z" in shown
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import subprocess
 import m3u8
 import pytest
 
-from proxy.serve import audience
+from proxy.serve import audience, hls
 from tests.fakes.viewing import MIB, Answer, Place, clip, decode_errors, place, until
 
 
@@ -56,6 +56,7 @@ def test_a_playlist_waits_for_its_first_segment_and_its_segments_decode(run) -> 
                 got = await here.ask(f"/hls/cam/{segment.uri}")
                 assert got.status == 200
                 assert got.headers["content-type"] == "video/mp2t"
+                assert got.headers["cache-control"] == "max-age=3600, immutable"
                 parts.append(await body(got))
                 assert parts[-1][1:3] == b"\x40\x00"
                 assert decode_errors(parts[-1]) == ""
@@ -99,6 +100,22 @@ def test_a_playlist_is_compressed_and_not_sent_again_unchanged(run) -> None:
             assert newer.status == 200
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "takes"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("deflate,gzip ; q=1", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+        ("x-gzip-like, identity", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_taken_where_it_is_named(accepted: str, takes: bool) -> None:
+    assert hls.takes_gzip(accepted) is takes
 
 
 def test_a_viewer_is_one_by_cookie_by_token_and_by_connection(run) -> None:
