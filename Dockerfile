@@ -26,7 +26,7 @@ RUN /opt/penstock/bin/pip install --no-deps . \
  && /opt/penstock/bin/pip uninstall -y pip
 
 FROM ${BASE}
-# ffmpeg reads rtsp, rtmp, srt and file upstreams. FFMPEG=0 leaves it out of the image; http, HLS and UDP need none.
+# ffmpeg makes snapshots, and reads rtsp, rtmp, srt and file upstreams. FFMPEG=0 leaves it out of the image; http, HLS and UDP need none.
 ARG FFMPEG=1
 RUN if [ "${FFMPEG}" = 1 ]; then \
       apt-get update \

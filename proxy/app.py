@@ -121,7 +121,11 @@ async def listen(server: web.AppRunner, sockets: Sequence[socket.socket]) -> Non
 def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.Application:
     """Everything that is answered over HTTP: viewers at the top, the controller below its prefix."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    app.add_routes(serve.routes(registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings)))
+    app.add_routes(
+        serve.routes(
+            registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings), ffmpeg=settings.ffmpeg
+        )
+    )
     app.add_routes(control.health_routes(registry, pump.dropped))
     app.add_subapp(PREFIX, control.application(registry, settings.control_secret))
     return app

@@ -161,7 +161,8 @@ class Settings(BaseSettings):
         description="Socket buffer of a udp or rtp upstream; the kernel grants net.core.rmem_max at most.",
     )
     ffmpeg: Annotated[str, Field(min_length=1)] = Field(
-        "ffmpeg", description="The program that reads rtsp, rtmp, srt and file upstreams: a name or a path."
+        "ffmpeg",
+        description="The program that reads rtsp, rtmp, srt and file upstreams, and makes snapshots: a name or a path.",
     )
     files_dir: Folder = Field(
         None, description="Folder below which files may be upstreams (`file:`); unset, no file may be."

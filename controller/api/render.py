@@ -275,6 +275,7 @@ def _links(run: Run, view: View) -> schemas.LinksDocument:
     return {
         "ts": media_url(public_url, key, Output.TS) if public_url and Output.TS in outputs else None,
         "hls": media_url(public_url, key, Output.HLS) if public_url and Output.HLS in outputs else None,
+        "thumb": f"{public_url}/thumb/{key}.jpg" if public_url else None,
         "watch": f"{view.base_url}/watch/{key}",
     }
 

@@ -90,10 +90,14 @@ class SessionDocument(PlacedPart, SeenPart):
 
 
 class LinksDocument(TypedDict):
-    """Where to watch. ``ts`` and ``hls`` are null until a proxy was seen to run it; ``watch`` redirects there."""
+    """Where to watch. All but ``watch``, which redirects there, are null until a proxy was seen to run it.
+
+    ``thumb`` is a snapshot: its newest picture while it is open.
+    """
 
     ts: str | None
     hls: str | None
+    thumb: str | None
     watch: str
 
 

@@ -24,7 +24,7 @@ POLICY: Mapping[str, str] = {
     "default-src": "'self'",
     "script-src": "'self'",
     "style-src": "'self'",
-    "img-src": "'self' data:",
+    "img-src": "'self' data: blob:",
     "font-src": "'self'",
     "connect-src": "'self' http: https:",
     "media-src": "'self' blob: http: https:",

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.core import mpegts
+from proxy.core import mpegts, stills
 from proxy.core.mpegts import NULL_PACKET, Aligner, Indexer, RandomAccess
 from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import Ring, Segment
+from proxy.core.stills import Still
 
 BLIND_SECONDS: Final = 5.0
 """A stream that shows no random access point for this long is joined anywhere."""
@@ -165,6 +166,10 @@ class Feed:
     def join_behind(self, *, at: float, position: int, bytes_max: int) -> RandomAccess | None:
         """Return where a viewer begins that wants to be behind live; see ``Ring.point_behind``."""
         return self.ring.point_behind(at=at, position=position, bytes_max=bytes_max)
+
+    def key_picture(self) -> Still | None:
+        """Return the newest whole key picture; None when there is none."""
+        return stills.cut(self.ring)
 
     def lead(self, point: RandomAccess) -> bytes:
         """Return the packets to put between what a moved viewer has had and ``point``: the jump, told, and tables."""

@@ -71,6 +71,16 @@ def find(registry: Registry, key: str, output: Output) -> Session:
     return session
 
 
+def find_running(registry: Registry, key: str) -> Session:
+    """As ``find``, whatever its outputs are."""
+    session = registry.get(key)
+    if session is None:
+        raise _absent(registry, key)
+    if session.over:
+        raise finished(session)
+    return session
+
+
 def find_even_ended(registry: Registry, key: str, output: Output) -> Session:
     """As ``find``; a session whose upstream has ended is returned too, as long as it holds media."""
     session = registry.get(key)

@@ -1,6 +1,8 @@
 """The viewers' HTTP doors, as one list for the application to mount."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -11,21 +13,31 @@ from proxy.serve.burst import BurstLimits
 from proxy.serve.client import SlowRule
 from proxy.serve.hls import HlsDoor
 from proxy.serve.pump import Pump
+from proxy.serve.thumb import Snapshots, ThumbDoor, encode
 from proxy.serve.ts import TsDoor
 
 _TS = "/ts/{key}"
 _PLAYLIST = "/hls/{key}/index.m3u8"
 _SEGMENT = "/hls/{key}/{segment}"
+_THUMB = "/thumb/{key}.jpg"
 
 
 def routes(
-    registry: Registry, pump: Pump, *, rule: SlowRule | None = None, burst_limits: BurstLimits | None = None
+    registry: Registry,
+    pump: Pump,
+    *,
+    rule: SlowRule | None = None,
+    burst_limits: BurstLimits | None = None,
+    ffmpeg: str = "ffmpeg",
 ) -> Sequence[web.AbstractRouteDef]:
-    """Return the routes for viewers; ``pump.run()`` has to run while they are served."""
+    """Return the routes for viewers; ``pump.run()`` has to run while they are served. In a running loop."""
     audience = Audience()
     pump.sweep_with(audience.sweep)
     ts = TsDoor(registry, pump, rule or SlowRule(), burst_limits or BurstLimits())
     hls = HlsDoor(registry, audience)
+    snapshots = Snapshots(partial(encode, program=ffmpeg), asyncio.get_running_loop().time)
+    pump.sweep_with(snapshots.sweep)
+    thumb = ThumbDoor(registry, snapshots)
     return [
         web.get(_TS, guarded(ts.watch), allow_head=False),
         web.head(_TS, guarded(ts.look)),
@@ -36,4 +48,6 @@ def routes(
         web.get(_SEGMENT, guarded(hls.segment), allow_head=False),
         web.head(_SEGMENT, guarded(hls.look_at_segment)),
         web.options(_SEGMENT, preflight),
+        web.get(_THUMB, guarded(thumb.show)),
+        web.options(_THUMB, preflight),
     ]

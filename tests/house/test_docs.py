@@ -137,7 +137,7 @@ def options(line: str) -> set[str]:
     return {"--help", "-h"} | {option for command in chain for parameter in command.params for option in parameter.opts}
 
 
-OF_THE_PROXY = ("/ts/", "/hls/", "/control/v1/")
+OF_THE_PROXY = ("/ts/", "/hls/", "/thumb/", "/control/v1/")
 
 
 def test_paths_of_the_api_that_pages_name_exist():

@@ -304,6 +304,7 @@ def test_one_proxy_shares_the_host_of_the_page() -> None:
     assert backends(render(case("ingress"))) == {
         (host, "/ts"): "gateway-penstock-proxy",
         (host, "/hls"): "gateway-penstock-proxy",
+        (host, "/thumb"): "gateway-penstock-proxy",
         (host, "/"): "gateway-penstock-controller",
     }
 
@@ -312,7 +313,7 @@ def test_many_proxies_have_a_host_each() -> None:
     media = {
         (f"tv-{ordinal}.example.org", path): f"gateway-penstock-proxy-{ordinal}"
         for ordinal in range(3)
-        for path in ("/ts", "/hls")
+        for path in ("/ts", "/hls", "/thumb")
     }
     expected = media | {("penstock.example.org", "/"): "gateway-penstock-controller"}
     assert backends(render(case("postgres"))) == expected
@@ -327,7 +328,7 @@ def test_ingress_leads_to_services_that_exist_and_never_to_the_control_api(value
             for path in rule["http"]["paths"]:
                 service = path["backend"]["service"]["name"]
                 assert service in services
-                assert "controller" in service or path["path"] in {"/ts", "/hls"}
+                assert "controller" in service or path["path"] in {"/ts", "/hls", "/thumb"}
 
 
 @pytest.mark.parametrize(

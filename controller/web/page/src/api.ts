@@ -65,6 +65,7 @@ export interface SpecDocument {
 export interface LinksDocument {
   ts: string | null;
   hls: string | null;
+  thumb: string | null;
   watch: string;
 }
 

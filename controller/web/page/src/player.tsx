@@ -6,6 +6,9 @@ import type { Output, StreamDocument } from "./api";
 import { Card, Copy, Nothing } from "./parts";
 import type { Fault, Play, Playing } from "./players/player";
 import { type Codec, canPlay, probe, ProbeError } from "./probe";
+import { Thumb } from "./thumb";
+
+const THUMB_MILLISECONDS = 10_000;
 
 type Phase = "off" | "opening" | "playing" | "failed";
 
@@ -24,7 +27,7 @@ export function PlayerCard({ stream }: { stream: StreamDocument }) {
   return (
     <Card title="Watch" class="watch">
       {isActive && outputs.length > 0 ? (
-        <Player key={stream.id} outputs={outputs} links={stream.links} />
+        <Player key={stream.id} outputs={outputs} stream={stream} />
       ) : (
         <Nothing>{isActive ? "No proxy was seen to carry it yet." : "It has ended. There is nothing to watch any more."}</Nothing>
       )}
@@ -44,7 +47,7 @@ function Links({ stream }: { stream: StreamDocument }) {
   );
 }
 
-function Player({ outputs, links }: { outputs: Output[]; links: StreamDocument["links"] }) {
+function Player({ outputs, stream }: { outputs: Output[]; stream: StreamDocument }) {
   const output = useSignal<Output>(outputs[0] ?? "hls");
   const phase = useSignal<Phase>("off");
   const words = useSignal("");
@@ -72,7 +75,7 @@ function Player({ outputs, links }: { outputs: Output[]; links: StreamDocument["
     const mine = { opening: new AbortController() } as NonNullable<typeof playing.current>;
     playing.current = mine;
     const kind = output.value;
-    const url = links[kind];
+    const url = stream.links[kind];
     if (url === null) return;
     phase.value = "opening";
     words.value = "Opening the stream …";
@@ -103,6 +106,7 @@ function Player({ outputs, links }: { outputs: Output[]; links: StreamDocument["
     <div class="player">
       <div class={`screen ${phase.value}`}>
         <video ref={video} controls playsInline aria-label="The stream" hidden={phase.value !== "playing"} />
+        {phase.value === "off" && <Thumb stream={stream} every={THUMB_MILLISECONDS} />}
         {phase.value === "off" && (
           <button type="button" class="play" onClick={() => void start()}>
             <svg viewBox="0 0 24 24" aria-hidden="true">

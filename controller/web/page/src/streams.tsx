@@ -6,9 +6,12 @@ import type { ListOf, State, StreamDocument } from "./api";
 import { always, onTransition, useLive } from "./live";
 import { Ago, Cell, Copy, Loading, Nothing, StateBadge, Switch, Table, Verdict } from "./parts";
 import { route, setParams, streamLink } from "./route";
+import { Thumb } from "./thumb";
 import { carriers, count, flow, incoming, many, rate, REASONS, STATES } from "./words";
 
 const POLL_MILLISECONDS = 5000;
+/** A picture costs its proxy a tenth of a second or more: a list of many is shown new ones rarely. */
+const THUMB_MILLISECONDS = 60_000;
 const ROWS = 200;
 const READ_MAX = 1000;
 /** A run stays in sight for so long after it has closed. */
@@ -155,6 +158,7 @@ function Row({ stream }: { stream: StreamDocument }) {
           {stream.key}
         </a>
         {name && name !== stream.key && <small>{name}</small>}
+        <Thumb stream={stream} every={THUMB_MILLISECONDS} />
       </Cell>
       <Cell of="Data">
         {stream.state === "ENDED" || stream.state === "CLOSED" ? (

@@ -244,6 +244,7 @@ async def test_a_stream_shows_its_placement_and_what_its_proxy_runs(world: World
     assert found["links"] == {
         "ts": "http://media.example/ts/cam-7",
         "hls": "http://media.example/hls/cam-7/index.m3u8",
+        "thumb": "http://media.example/thumb/cam-7.jpg",
         "watch": "http://localhost/watch/cam-7",
     }
 
@@ -252,7 +253,7 @@ async def test_a_stream_whose_session_is_not_seen_has_no_media_links(world: Worl
     await world.play()
     world.hide()
     found = (await world.client.get("/streams/cam-7")).json()
-    assert (found["links"]["ts"], found["links"]["hls"]) == (None, None)
+    assert (found["links"]["ts"], found["links"]["hls"], found["links"]["thumb"]) == (None, None, None)
     assert (found["sessions"][0]["placement_state"], found["sessions"][0]["state"]) == (
         PlacementState.OBSERVED,
         None,
