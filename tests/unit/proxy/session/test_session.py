@@ -72,6 +72,20 @@ async def test_whoever_comes_back_within_the_linger_keeps_the_upstream_for_good(
 
 
 @in_world
+async def test_after_minutes_of_watching_the_upstream_is_closed_like_any_other(world: World):
+    session = start(world, "flow:a")
+    guest = viewer()
+    session.enter(guest)
+    await session.started()
+    await asyncio.sleep(310)  # longer than anything that was ever made to expire
+    assert world.upstreams.open_now == 1
+    assert session.view().state is UpstreamState.FLOWING
+    session.leave(guest)
+    await asyncio.sleep(11)
+    assert (world.upstreams.open_now, session.view().state) == (0, UpstreamState.IDLE)
+
+
+@in_world
 async def test_leaving_twice_counts_once(world: World):
     session = start(world, "flow:a")
     first, second = viewer("v1"), viewer("v2")
