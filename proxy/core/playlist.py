@@ -4,6 +4,7 @@ Pure. A media segment is a range of ring positions and the tables to put before 
 touch: what lies between a break of the upstream and the next random access point belongs to no segment.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ NUMBERS_BEGIN: Final = 1_700_000_000
 NUMBERS_A_SECOND: Final = 4
 EARLY: Final = 0.9
 """A random access point this near to the target is taken: the next one may be far behind it."""
+
+ROUNDING: Final = 0.01
+"""Of a count of places to cut: times are rounded to ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Cutter:
         self._window = window_segments
         self._kept: deque[MediaSegment] = deque()
         self._open: RandomAccess | None = None
+        self._newest: RandomAccess | None = None
         self._open_wall = 0.0
         self._broken = False
         self._sequence = -1
@@ -66,6 +71,7 @@ class Cutter:
 
     def reach(self, point: RandomAccess, *, force: bool = False) -> None:
         """A place to cut has come: end the open segment there if it is long enough, or by ``force``."""
+        self._foresee(point)
         if self._open is None:
             self._begin(point, point.wall)
             return
@@ -77,12 +83,23 @@ class Cutter:
             self._broken = jumped
             self._begin(point, point.wall if jumped else self._open_wall + seconds)
 
+    def _foresee(self, point: RandomAccess) -> None:
+        """Declare the target that segments will need if places to cut go on to come as they do.
+
+        A playlist may not change its target (RFC 8216, 6.2.1), and the first ones list segments that are cut early.
+        """
+        gap, jumped = elapsed(self._newest, point) if self._newest is not None else (0.0, True)
+        self._newest = point
+        if not jumped and gap > 0:
+            needed = math.ceil(EARLY * self._segment_seconds / gap - ROUNDING) * gap
+            self.target_seconds = max(self.target_seconds, round_half_up(needed))
+
     def interrupt(self, position: int, now: float, pcr: int | None) -> None:
         """What follows ``position`` does not continue what came before: end the open segment here."""
         if self._open is not None and position > self._open.position:
             seconds = clock_seconds(self._open.pcr, pcr, PCR_HZ, PCR_CYCLE)
             self._end(position, max(0.001, now - self._open.at) if seconds is None else seconds)
-        self._open = None
+        self._open = self._newest = None
         self._broken = self._count > 0
 
     def expire(self, tail: int) -> None:

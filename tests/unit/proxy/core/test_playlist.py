@@ -77,6 +77,21 @@ def test_a_point_just_before_the_target_is_taken() -> None:
     assert cut.open_position == 500
 
 
+@pytest.mark.parametrize(
+    ("gap", "target"),
+    [(0.5, 4), (1.28, 4), (2.0, 4), (3.0, 6), (3.7, 4), (5.0, 5), (10.0, 10)],
+)
+def test_the_target_is_right_from_the_first_playlist_on(gap: float, target: int) -> None:
+    cut = cutter(window=30)
+    shown = []
+    for number in range(40):
+        cut.reach(point(number, number * gap))
+        if cut.listed:
+            shown.append(cut.target_seconds)
+    assert set(shown) == {target}
+    assert max(durations(cut)) <= target + 0.5
+
+
 def test_a_forced_cut_is_a_cut() -> None:
     cut = settled()
     cut.reach(point(400, 3.5), force=True)
