@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +21,7 @@ from proxy.serve.client import Client, SlowRule, TooSlowError
 from proxy.session import Viewer
 from tests.fakes import transport_packets as ts
 
+READ_SECONDS = 1.0
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 RING_BYTES = 188 * 8 * 64
 RULE = SlowRule(lag_bytes_max=RING_BYTES // 2, moves_max=10_000, patience_seconds=1.0, forgive_seconds=60.0)
@@ -78,14 +81,19 @@ class Stage:
         return len(got)
 
     def read_all(self) -> None:
-        for _ in range(1000):
+        deadline = time.monotonic() + READ_SECONDS
+        while time.monotonic() < deadline:
             self.client.flush(self.now)
             self.got += self.wire.written
             self.wire.written = b""
+            is_served = self.client.is_served  # all of it is here now, to be read
             while self.read(1 << 20):
                 pass
-            if self.client.is_served:
+            if is_served:
                 return
+            select.select(
+                [self.far], [], [], 0.05
+            )  # the kernel may wait before it sends on into a window that was full
 
     def media(self) -> bytes:
         assert self.got.startswith(HEAD)
