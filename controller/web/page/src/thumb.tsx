@@ -33,7 +33,7 @@ function Picture({ url, of, every }: { url: string; of: string; every: number })
       if (leaving.signal.aborted) return;
       if (answer?.status === NOT_IMPLEMENTED) unable.add(new URL(url).origin);
       skipped = answer?.ok ? PATIENCE : 0;
-      const picture = answer?.ok ? await answer.blob() : null;
+      const picture = answer?.ok ? await answer.blob().catch(() => null) : null;
       if (!leaving.signal.aborted) show(picture === null ? "" : URL.createObjectURL(picture));
     };
     const sight = new IntersectionObserver((entries) => {
