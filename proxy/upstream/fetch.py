@@ -6,6 +6,7 @@ opened. Credentials go only to the origin they were given for. No text made here
 """
 
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from proxy.errors import (
     UpstreamUnreachableError,
 )
 from proxy.upstream import address
+from proxy.upstream.items import printable
 
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 SECRET_WORDS: Final = ("auth", "cookie", "token", "key", "secret", "session")
@@ -60,8 +62,10 @@ class Client:
     def __init__(
         self, upstream: Upstream, policy: HttpPolicy, resolver: AbstractResolver, *, keep_connections: bool
     ) -> None:
-        self.url = parse_url(upstream.url)
-        self._headers = {"User-Agent": policy.user_agent, **upstream.headers}
+        self.url, credentials = _apart(parse_url(upstream.url))
+        own = {name.lower() for name in upstream.headers}
+        credentials = {name: value for name, value in credentials.items() if name.lower() not in own}
+        self._headers = {"User-Agent": policy.user_agent, **credentials, **upstream.headers}
         self._policy = policy
         self._session = ClientSession(
             connector=TCPConnector(resolver=resolver, force_close=not keep_connections, limit=1, ttl_dns_cache=30),
@@ -87,7 +91,7 @@ class Client:
         response = await self._follow(url, extra_headers or {})
         try:
             if response.status not in {200, 206}:
-                raise UpstreamAnswerError(response.status, _plain(response.reason))
+                raise UpstreamAnswerError(response.status, printable(response.reason or ""))
             yield response
         finally:
             if response.content.is_eof():
@@ -129,13 +133,16 @@ class Client:
         return {name: value for name, value in self._headers.items() if not _is_secret(name)}
 
 
+def _apart(url: URL) -> tuple[URL, dict[str, str]]:
+    """Take the credentials out of a URL, so that they are sent to all of its origin and not to what it redirects to."""
+    if url.user is None:
+        return url, {}
+    secret = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    return url.with_user(None), {"Authorization": f"Basic {secret}"}
+
+
 def _is_secret(header: str) -> bool:
     return any(word in header.lower() for word in SECRET_WORDS)
-
-
-def _plain(reason: str | None) -> str:
-    """The upstream's own words, cut and cleaned for a log line."""
-    return "".join(char for char in reason or "" if char.isprintable())[:60]
 
 
 @contextmanager

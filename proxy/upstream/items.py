@@ -45,4 +45,11 @@ def name_of(head: bytes) -> str:
         return "MP4"
     if head.startswith(b"FLV"):
         return "FLV"
+    if head.startswith((b"ID3", b"\xff\xf1", b"\xff\xf9")):
+        return "bare audio"
     return "something unknown"
+
+
+def printable(text: str) -> str:
+    """Return the upstream's own words, cut and cleaned for a log line."""
+    return "".join(char for char in text if char.isprintable())[:60]

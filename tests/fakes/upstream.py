@@ -24,9 +24,15 @@ class FakeUpstream:
     open_now: int = 0
     open_most: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    headers_of: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of the last request for a path."""
     playlists: dict[str, str] = field(default_factory=dict)
     segments: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
+    zipped: bool = False
+    """Whether playlists and segments are sent with gzip to who takes it."""
+    content_range: str = ""
+    """What is said of every part that is sent, if not the truth."""
     asked: dict[str, asyncio.Event] = field(default_factory=dict)
     """Set when a path has been asked for."""
     rests: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,7 +44,7 @@ class FakeUpstream:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests[request.path] += 1
         self.asked.setdefault(request.path, asyncio.Event()).set()
-        self.headers = dict(request.headers)
+        self.headers = self.headers_of[request.path] = dict(request.headers)
         self.open_now += 1
         self.rests.clear()
         self.open_most = max(self.open_most, self.open_now)
@@ -52,7 +58,7 @@ class FakeUpstream:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/")
         if name in self.playlists:
-            return web.Response(text=self.playlists[name], content_type="application/vnd.apple.mpegurl")
+            return self._zipped(web.Response(text=self.playlists[name], content_type="application/vnd.apple.mpegurl"))
         if name in self.segments:
             return self._segment(request, self.segments[name])
         match name.split("/")[0]:
@@ -75,8 +81,15 @@ class FakeUpstream:
     def _segment(self, request: web.Request, content: bytes) -> web.Response:
         wished = request.http_range
         if wished.start is None or not self.ranges:
-            return web.Response(body=content)
-        return web.Response(status=206, body=content[wished])
+            return self._zipped(web.Response(body=content))
+        stop = min(wished.stop or len(content), len(content))
+        told = self.content_range or f"bytes {wished.start}-{stop - 1}/{len(content)}"
+        return web.Response(status=206, body=content[wished], headers={"Content-Range": told})
+
+    def _zipped(self, response: web.Response) -> web.Response:
+        if self.zipped:
+            response.enable_compression()
+        return response
 
     async def _stream(self, request: web.Request, kind: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "video/mp2t"})

@@ -1,0 +1,118 @@
+"""The loop that reads an HLS upstream: its playlist again and again, and every segment that becomes due.
+
+A list with an end (EXT-X-ENDLIST) ends the upstream once it has been read, no faster than it plays. What is lost on
+the way (a gap, a segment that fails, one that the window has dropped) is a discontinuity; too many segments in a row
+that fail are an error.
+"""
+
+import asyncio
+from contextlib import aclosing
+from typing import Final
+
+from yarl import URL
+
+from proxy.errors import UpstreamContentError, UpstreamError
+from proxy.upstream.fetch import Client, HttpPolicy
+from proxy.upstream.hls import variant
+from proxy.upstream.hls.cursor import POLL_SECONDS_MAX, Cursor, poll_seconds
+from proxy.upstream.hls.download import Download, join
+from proxy.upstream.hls.playlist import MasterPlaylist, MediaPlaylist, Segment, parse
+from proxy.upstream.items import Discontinuity, Quiet, Reader
+
+LEAD_SECONDS: Final = 10.0
+"""A playlist with an end is read no further ahead of real time than this."""
+FAILURES_MAX: Final = 3
+"""So many segments in a row that failed fail the upstream."""
+
+
+async def read(client: Client, policy: HttpPolicy) -> Reader:
+    """Yield the segments' bytes in order; end when a playlist with an end has been read."""
+    download = Download(client, policy)
+    now = asyncio.get_running_loop().time
+    cursor, segments = Cursor(), _Segments(download)
+    asked_at = now()
+    url, playlist, base = await _first(download, client.url)
+    while True:
+        yield Quiet(2 * min(playlist.target_seconds, POLL_SECONDS_MAX))
+        due, lost = cursor.due(playlist)
+        for segment in due:
+            if playlist.ended:
+                await segments.pace(segment)
+            cursor.passed(segment)
+            async with aclosing(segments.read(base, segment, lost=lost)) as items:
+                async for item in items:
+                    yield item
+            lost = False
+        if playlist.ended:
+            await segments.play_out()
+            return
+        await _sleep_until(asked_at + poll_seconds(playlist, had_news=bool(due)))
+        asked_at = now()
+        playlist, base = await _media(download, url)
+
+
+class _Segments:
+    """Reads segment after segment, and remembers whether the next one continues the last."""
+
+    def __init__(self, download: Download) -> None:
+        self._download = download
+        self._broken = False
+        self._failed_in_a_row = 0
+        self._began = asyncio.get_running_loop().time()
+        self._passed_seconds = 0.0
+
+    async def pace(self, segment: Segment) -> None:
+        """Wait until a segment of a list with an end is due, somewhat ahead of its time."""
+        await _sleep_until(self._began + self._passed_seconds - LEAD_SECONDS)
+        self._passed_seconds += segment.seconds
+
+    async def play_out(self) -> None:
+        """Wait until all that was paced would have been played."""
+        await _sleep_until(self._began + self._passed_seconds)
+
+    async def read(self, base: URL, segment: Segment, *, lost: bool) -> Reader:
+        if lost or self._broken or segment.discontinuity:
+            yield Discontinuity()
+        self._broken = segment.gap
+        if segment.gap:
+            return
+        try:
+            async with aclosing(self._download.segment(base, segment)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except UpstreamError:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= FAILURES_MAX:
+                raise
+            self._broken = True
+        else:
+            self._failed_in_a_row = 0
+
+
+async def _first(download: Download, url: URL) -> tuple[URL, MediaPlaylist, URL]:
+    """Return where the media playlist is to be asked for, the playlist, and where it was found."""
+    wished = variant.wish(url.fragment)
+    text, base = await download.playlist(url)
+    playlist = parse(text)
+    if isinstance(playlist, MasterPlaylist):
+        url = join(base, variant.choose(playlist.variants, wished).uri)
+        return url, *await _media(download, url)
+    return url, _supported(playlist), base  # not where it was found: a redirect may spread the load anew
+
+
+async def _media(download: Download, url: URL) -> tuple[MediaPlaylist, URL]:
+    text, base = await download.playlist(url)
+    playlist = parse(text)
+    if isinstance(playlist, MasterPlaylist):
+        raise UpstreamContentError("the playlist leads to another list of variants")
+    return _supported(playlist), base
+
+
+def _supported(playlist: MediaPlaylist) -> MediaPlaylist:
+    if any(segment.map is not None for segment in playlist.segments):
+        raise UpstreamContentError("HLS with fragmented MP4 is not supported")
+    return playlist
+
+
+async def _sleep_until(when: float) -> None:
+    await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
