@@ -1,0 +1,103 @@
+"""HLS in, through the real proxy process: what ffmpeg makes, and what a bad origin does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import m3u8
+import pytest
+
+from proxy.upstream import demo
+from tests.fakes import hls_origin
+from tests.fakes.hls_lists import encrypted, live
+from tests.fakes.proxy_process import Proxy, real_proxy, until
+from tests.fakes.upstream import FakeUpstream, fake_upstream
+from tests.fakes.viewing import decode_errors
+
+PACKET = 188
+KEY = bytes(range(16))
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    async with fake_upstream() as upstream:
+        yield upstream
+
+
+async def read(answer: aiohttp.ClientResponse, size: int, seconds: float = 10) -> bytes:
+    async with asyncio.timeout(seconds):
+        media = await answer.content.readexactly(size // PACKET * PACKET)
+    assert media[::PACKET] == b"\x47" * (len(media) // PACKET)
+    return media
+
+
+def whole_pictures(media: bytes) -> bytes:
+    """Cut off the picture that is not complete."""
+    at = max(at for at in range(0, len(media), PACKET) if media[at + 1] == 0x41 and media[at + 2] == 0)
+    return media[:at]
+
+
+def jumps(media: bytes) -> int:
+    """Packets that announce a jump and carry nothing else."""
+    starts = range(0, len(media), PACKET)
+    return sum(media[at + 3] & 0x30 == 0x20 and media[at + 4] == 183 and bool(media[at + 5] & 0x80) for at in starts)
+
+
+async def jumps_until(answer: aiohttp.ClientResponse, enough: int) -> int:
+    """Read whole packets until so many jumps have been announced in them."""
+    found = 0
+    while found < enough:
+        found += jumps(await read(answer, 64 * PACKET))
+    return found
+
+
+async def test_what_ffmpeg_makes_plays_as_it_is_and_encrypted(tmp_path):
+    if hls_origin.FFMPEG is None:
+        pytest.skip(hls_origin.MISSING)
+
+    async def watch(proxy: Proxy, kind: str) -> None:
+        async with proxy.http.get(f"{proxy.url}/ts/{kind}") as answer:
+            media = await read(answer, 450_000, 20)
+        assert await asyncio.to_thread(decode_errors, whole_pictures(media)) == ""
+        assert jumps(media) == 0
+
+    async with hls_origin.hls_origin(tmp_path) as origin, real_proxy() as proxy:
+
+        async def ready() -> bool:
+            return all(origin.ready(kind) for kind in hls_origin.KINDS)
+
+        await until(ready, 20)
+        async with asyncio.TaskGroup() as group:
+            for kind in hls_origin.KINDS:
+                await proxy.ensure(origin.url(kind), key=kind)
+                group.create_task(watch(proxy, kind))
+        segments = {path: count for path, count in origin.requests.items() if not path.endswith(".m3u8")}
+        assert set(segments.values()) == {1}
+        assert sum(path.endswith(".key") for path in segments) > 1
+        assert [(await proxy.view(kind)).resyncs for kind in hls_origin.KINDS] == [0, 0]
+
+
+async def test_breaks_of_an_origin_are_told_to_both_kinds_of_viewers(upstream: FakeUpstream):
+    clip = demo.load()
+    tags = {
+        0: '#EXT-X-KEY:METHOD=AES-128,URI="key"',
+        1: "#EXT-X-KEY:METHOD=NONE",
+        2: "#EXT-X-DISCONTINUITY",
+        3: "#EXT-X-GAP",
+    }
+    upstream.playlists["index.m3u8"] = live(0, 5, tags=tags).replace("DURATION:1", "DURATION:2")
+    upstream.segments = {f"s{number}.ts": clip.round(number % 2) for number in range(1, 9)}
+    upstream.segments |= {"key": KEY, "s0.ts": encrypted(clip.round(0), KEY, bytes(16))}
+    async with real_proxy() as proxy:
+        await proxy.ensure(upstream.url("/index.m3u8"))
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            assert await jumps_until(answer, 8) >= 8  # before segments 2 and 4, on every PID
+            upstream.playlists["index.m3u8"] = live(0, 2, tags=tags)  # the encoder has begun anew
+            assert await jumps_until(answer, 4) >= 4
+        async with proxy.http.get(f"{proxy.url}/hls/cam/index.m3u8") as listed:
+            playlist = m3u8.loads(await listed.text())
+        breaks = sum(bool(segment.discontinuity) for segment in playlist.segments)
+        assert playlist.discontinuity_sequence + breaks == 3
+        view = await proxy.view()
+        assert (view.resyncs, view.connects) == (0, 1)
+    assert upstream.requests["/s3.ts"] == 0
