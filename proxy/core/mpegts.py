@@ -12,15 +12,19 @@ from proxy.core import pictures, psi
 from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Sections, Tables
 
 LOCK_PACKETS: Final = 4
-"""So many sync bytes in a row, 188 apart, are taken for packets: 1 false lock in some 20 million on random bytes."""
+"""So many sync bytes in a row, 188 apart, are taken for packets: 1 false lock in some 50 million on random bytes."""
 PADDING_BYTES_MAX: Final = 256
 """Bytes that may stand between all packets, always as many: error correction (204 in all), time stamps (192), junk."""
+LOOKS_MAX: Final = 32
+LOOK_BYTES: Final = 64
+"""In a run of junk, padding is looked for so often, and once more for so many bytes: a look compares 256 distances."""
 UNIT_PACKETS_MAX: Final = 8
 """So many packets of a picture are read before it is judged by what has been seen."""
 SPLICE_PIDS_MAX: Final = 64
-_LOCK_BYTES: Final = PACKET_BYTES * (LOCK_PACKETS - 1) + 1
+_HEAD_BYTES: Final = 4
+_LOCK_BYTES: Final = PACKET_BYTES * (LOCK_PACKETS - 1) + _HEAD_BYTES
 _LOCK: Final = bytes((SYNC,)) * LOCK_PACKETS
-_PADDED_LOCK_BYTES: Final = (PACKET_BYTES + PADDING_BYTES_MAX) * LOCK_PACKETS + 1
+_PADDED_LOCK_BYTES: Final = (PACKET_BYTES + PADDING_BYTES_MAX) * LOCK_PACKETS + _HEAD_BYTES
 _PADDED_LOCK: Final = bytes((SYNC,)) * (LOCK_PACKETS + 1)
 _PID_MASK: Final = bytes(value & 0x1F for value in range(256))
 _START_MASK: Final = bytes(value & 0x5F for value in range(256))  # PID and payload_unit_start_indicator
@@ -33,18 +37,20 @@ NULL_PACKET: Final = bytes((SYNC, 0x1F, 0xFF, 0x10)) + b"\xff" * 184
 class Aligner:
     """Cuts any bytes into whole packets; what is not packets is skipped and counted."""
 
-    __slots__ = ("_rest", "_skipping", "_stride", "junk_bytes", "resyncs")
+    __slots__ = ("_looks", "_rest", "_skipped", "_stride", "junk_bytes", "resyncs")
 
     def __init__(self) -> None:
         self._rest = b""
         self._stride = 0
         """Bytes from one packet to the next; 0 while there is nothing to go by."""
-        self._skipping = False
+        self._skipped = 0
+        """Bytes of junk since the last packet, and how often padding has been looked for in them."""
+        self._looks = 0
         self.junk_bytes = 0
         self.resyncs = 0
 
     def push(self, chunk: bytes) -> bytes:
-        """Return the whole packets that are complete now; at most 1,776 bytes stay behind."""
+        """Return the whole packets that are complete now; at most 1,779 bytes stay behind."""
         buffer = self._rest + chunk if self._rest else chunk
         count = len(buffer) // PACKET_BYTES
         whole = count * PACKET_BYTES
@@ -57,8 +63,7 @@ class Aligner:
         """Forget the bytes that wait for their rest: what comes next is another connection's."""
         self.junk_bytes += len(self._rest)
         self._rest = b""
-        self._stride = 0
-        self._skipping = False
+        self._stride = self._skipped = self._looks = 0
 
     def _push_damaged(self, buffer: bytes) -> bytes:
         packets: list[bytes] = []
@@ -90,31 +95,52 @@ class Aligner:
         """Skip to the next place that looks like packets; return what is left from there."""
         at = buffer.find(SYNC)
         while 0 <= at <= len(buffer) - _LOCK_BYTES:
-            if buffer[at : at + _LOCK_BYTES : PACKET_BYTES] == _LOCK:
+            if not buffer[at + 3] & 0x30:  # no packet begins so
+                at = buffer.find(SYNC, at + 1)
+                continue
+            if _are_packets(buffer, at, PACKET_BYTES, _LOCK):
                 self._stride = PACKET_BYTES
                 break
-            if at > len(buffer) - _PADDED_LOCK_BYTES:
-                break  # too little yet to tell whether these are packets with something between them
-            self._stride = _padded_stride(buffer, at)
-            if self._stride:
-                break
+            if self._looks < LOOKS_MAX + (self._skipped + at) // LOOK_BYTES:
+                if at > len(buffer) - _PADDED_LOCK_BYTES:
+                    break  # too little yet to tell whether these are packets with something between them
+                self._looks += 1
+                self._stride = _padded_stride(buffer, at)
+                if self._stride:
+                    break
             at = buffer.find(SYNC, at + 1)
         skipped = len(buffer) if at < 0 else at
         self.junk_bytes += skipped
-        self._skipping = self._skipping or skipped > 0
-        if self._stride and self._skipping:
-            self.resyncs += 1
-            self._skipping = False
+        self._skipped += skipped
+        if self._stride:
+            self.resyncs += self._skipped > 0
+            self._skipped = self._looks = 0
         return buffer[skipped:]
 
 
+def _are_packets(buffer: bytes, at: int, stride: int, syncs: bytes) -> bool:
+    """Whether as many packets as there are ``syncs`` begin at ``at``, so far apart.
+
+    None has the reserved adaptation field control 00 (2.4.3.3): a payload full of sync bytes looks as if it had.
+    """
+    end = at + stride * (len(syncs) - 1) + _HEAD_BYTES
+    return buffer[at:end:stride] == syncs and all(byte & 0x30 for byte in buffer[at + 3 : end : stride])
+
+
 def _padded_stride(buffer: bytes, at: int) -> int:
-    """Return the distance at which sync bytes recur from ``at``, with padding between packets; 0 for none."""
+    """Return the distance at which sync bytes recur from ``at``, with padding between packets; 0 for none.
+
+    Where packets follow each other closely from the second one on, the first was alone and nothing is padded.
+    """
     first = at + PACKET_BYTES + 1
     following = buffer.find(SYNC, first, first + PADDING_BYTES_MAX)
     while following >= 0:
         stride = following - at
-        if buffer[at : at + stride * LOCK_PACKETS + 1 : stride] == _PADDED_LOCK:
+        if (
+            buffer[following + stride] == SYNC
+            and _are_packets(buffer, at, stride, _PADDED_LOCK)
+            and not _are_packets(buffer, following, PACKET_BYTES, _LOCK)
+        ):
             return stride
         following = buffer.find(SYNC, following + 1, first + PADDING_BYTES_MAX)
     return 0
@@ -275,6 +301,8 @@ class Indexer:
     def _take_pat(self, section: bytes) -> bool:
         if section in self.tables.pat or not psi.is_current(section, psi.TABLE_PAT):
             return False
+        if section[6] >= psi.PAT_SECTIONS_MAX:
+            return False
         version = section[5] & 0x3E
         self._pat_parts = {n: s for n, s in self._pat_parts.items() if s[5] & 0x3E == version}
         self._pat_parts[section[6]] = section
@@ -301,7 +329,7 @@ class Indexer:
         readable = len(body) >= 9 and body[:3] == b"\0\0\1"
         if not marked and not readable:
             return
-        self._units[reference.pid] = _Unit(
+        unit = _Unit(
             position=scan.position + hit * PACKET_BYTES,
             tables=self.tables,
             codec=Codec.OTHER if marked else reference.codec,  # a mark settles it, whatever the codec
@@ -310,6 +338,7 @@ class Indexer:
             wall=scan.wall,
             skip=9 + body[8] if readable else 0,
         )
+        self._units = {reference.pid: unit}  # of a former reference nothing is waited for any more
         self._follow(scan, reference.pid, hit)
 
     def _follow(self, scan: _Scan, pid: int, index: int) -> None:

@@ -15,6 +15,8 @@ TABLE_PMT = 0x02
 SECTION_BYTES_MAX = 1024
 PROGRAMS_MAX = 32
 """Of a multi-programme stream, so many PMTs are followed; the others pass through unread."""
+PAT_SECTIONS_MAX = 4
+"""Of a PAT in several sections, so many are followed: one alone may name 253 programmes."""
 
 
 class Codec(StrEnum):

@@ -18,6 +18,8 @@ PIECES: Final = 8
 """The ring is held in so many segments: what is dropped at once is an eighth of it."""
 SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 POINTS_MAX: Final = 4096
+POINT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of the tables that all points hold together: some streams have as many tables as media."""
 
 
 class Segment(Protocol):
@@ -61,7 +63,8 @@ class Ring:
         self._new_segment = new_segment
         self._held: deque[_Held] = deque()
         self._starts: deque[int] = deque()
-        self._points: deque[RandomAccess] = deque(maxlen=POINTS_MAX)
+        self._points: deque[RandomAccess] = deque()
+        self._point_bytes = 0
         self.head = 0
         self.tail = 0
 
@@ -76,6 +79,10 @@ class Ring:
             held.newest_at = now
             self.head += len(part)
             at += len(part)
+
+    def keep(self, seconds: float) -> None:
+        """Hold on to what is up to so old, from now on, if it was less before; the limit of bytes stays."""
+        self._seconds_max = max(self._seconds_max, seconds)
 
     def locate(self, position: int) -> Piece | None:
         """Return what can be read in one go at ``position`` (nothing, at the head); None when it has been dropped."""
@@ -105,8 +112,12 @@ class Ring:
 
     def add_point(self, point: RandomAccess) -> None:
         """Index a place to join; one behind the newest or already dropped is ignored."""
-        if point.position >= self.tail and (not self._points or point.position > self._points[-1].position):
-            self._points.append(point)
+        if point.position < self.tail or (self._points and point.position <= self._points[-1].position):
+            return
+        self._points.append(point)
+        self._point_bytes += len(point.prefix)
+        while len(self._points) > POINTS_MAX or self._point_bytes > POINT_BYTES_MAX:
+            self._forget_point()
 
     @property
     def newest_point(self) -> RandomAccess | None:
@@ -157,7 +168,10 @@ class Ring:
         self.tail = self._starts.popleft() + held.size
         held.segment.close()
         while self._points and self._points[0].position < self.tail:
-            self._points.popleft()
+            self._forget_point()
+
+    def _forget_point(self) -> None:
+        self._point_bytes -= len(self._points.popleft().prefix)
 
 
 class _Nothing:

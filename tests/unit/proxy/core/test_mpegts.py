@@ -1,5 +1,6 @@
 import json
 import subprocess
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,53 @@ def test_junk_never_yields_misaligned_output(
     assert packets[::188] == b"\x47" * (len(packets) // 188)
     waiting = len(stream) - len(packets) - aligner.junk_bytes
     assert 0 <= waiting < mpegts.LOCK_PACKETS * (188 + mpegts.PADDING_BYTES_MAX) + 1
+
+
+JUNK = st.binary(min_size=1, max_size=600).map(lambda junk: junk.replace(b"\x47", b"\x46"))
+RUNS = st.lists(st.tuples(st.integers(mpegts.LOCK_PACKETS, 9), st.integers(0, 187), JUNK), min_size=1, max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.just(b"") | JUNK, RUNS, CUTS)
+def test_of_packets_with_junk_among_and_within_them_the_whole_ones_come_out(
+    seed: int, before: bytes, runs: list[tuple[int, int, bytes]], sizes: list[int]
+) -> None:
+    """Each run of packets is followed by one that junk has cut in two (or, cut at 0, by junk alone).
+
+    What is cut has no sync bytes: one at the very place where the next packet is expected cannot be told from a packet.
+    """
+    random = Random(seed)
+    stream, whole, cut = before, [], []
+    for count, at, junk in runs:
+        made = [ts.packet(0x100, n, body=random.randbytes(184)) for n in range(count)]
+        made.append(ts.packet(0x100, count, body=random.randbytes(184).replace(b"\x47", b"\x46")))
+        whole += made[:count]
+        cut.append(made[count][: at or 188])
+        stream += b"".join(made[:count]) + made[count][:at] + junk + (made[count][at:] if at else b"")
+    end = [ts.packet(0x101, n, body=random.randbytes(184)) for n in range(10)]  # no doubt waits for more than these
+    packets, aligner = align(stream + b"".join(end), sizes)
+    got = [packets[at : at + 188] for at in range(0, len(packets), 188)]
+    assert all(len(packet) == 188 and packet[0] == 0x47 for packet in got)
+    assert [packet for packet in got if packet in whole + end] == whole + end
+    damaged = [packet for packet in got if packet not in whole + end]
+    assert all(any(packet.startswith(head) for head in cut) for packet in damaged)
+    assert len(damaged) <= len(cut)
+    assert aligner.resyncs >= 1
+    assert aligner.junk_bytes == len(stream) - 188 * (len(got) - len(end))
+
+
+def test_a_packet_alone_before_the_others_is_no_padded_stream() -> None:
+    """Sync bytes recur at twice a packet's length too: half of the packets would be taken for padding."""
+    good = b"".join(ts.packet(0x100, n, body=bytes((n,)) * 184) for n in range(30))
+    packets, aligner = align(good[:188] + bytes(188) + good[188:], [1000])
+    assert packets == good[188:]
+    assert (aligner.junk_bytes, aligner.resyncs) == (376, 1)
+
+
+def test_a_payload_of_sync_bytes_is_not_taken_for_packets() -> None:
+    good = b"".join(ts.packet(0x100, n, body=b"\x47" * 184) for n in range(30))
+    packets, _ = align(good[50:], [100])
+    assert packets == good[188:]
 
 
 def test_junk_is_skipped_and_counted() -> None:
@@ -213,6 +261,25 @@ def test_a_pat_may_have_several_sections() -> None:
     (point,), indexer = index(stream)
     assert indexer.tables.pmt_pids == (ts.PMT_PID, 0x30)
     assert point.prefix == stream[: 3 * 188]
+
+
+def test_of_a_pat_so_many_sections_are_followed() -> None:
+    pids = [0x30 + number for number in range(psi.PAT_SECTIONS_MAX + 2)]
+    last = len(pids) - 1
+    parts = tuple(ts.pat_section({n + 1: pid}, number=n, last=last) for n, pid in enumerate(pids))
+    _, indexer = index(psi.packetize(0, parts, 1))
+    assert indexer.tables.pmt_pids == tuple(pids[: psi.PAT_SECTIONS_MAX])
+
+
+def test_of_a_former_reference_nothing_is_waited_for() -> None:
+    stream = b""
+    for number in range(20):
+        pid = 0x200 + number
+        pmt = ts.pmt_section([(ts.H264, pid, b"")], version=number)
+        start = ts.packet(pid, 0, body=ts.pes(b"\0\0\0\1\x09\xf0"), start=True)
+        stream += ts.tables(number)[:188] + psi.packetize(ts.PMT_PID, (pmt,), number) + start
+    _, indexer = index(stream)
+    assert list(indexer._units) == [0x200 + 19]
 
 
 def test_a_long_pmt_spans_packets_and_is_given_whole() -> None:

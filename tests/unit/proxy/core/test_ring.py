@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.mpegts import RandomAccess
-from proxy.core.ring import POINTS_MAX, Ring
+from proxy.core.ring import POINT_BYTES_MAX, POINTS_MAX, Ring
 from tests.fakes.memory_segment import MemorySegment
 
 BYTES_MAX = 8 * 188 * 2
@@ -154,6 +154,21 @@ def test_the_index_is_bounded() -> None:
     for position in range(POINTS_MAX + 10):
         wide.add_point(point(position))
     assert len(wide.points) == POINTS_MAX
+
+
+def test_the_tables_of_all_points_are_bounded_too() -> None:
+    tables = bytes(188 * 200)
+    wide = ring(bytes_max=POINTS_MAX * 8)
+    wide.append(bytes(1000), 0.0)
+    for position in range(1000):
+        wide.add_point(replace(point(position), prefix=tables))
+    assert len(wide.points) == POINT_BYTES_MAX // len(tables)
+    assert wide.points[-1].position == 999
+    wide.close()
+    assert wide.points == ()
+    wide.append(bytes(10), 0.0)
+    wide.add_point(replace(point(wide.head), prefix=tables))
+    assert len(wide.points) == 1
 
 
 def test_a_ring_too_small_for_a_packet_is_refused() -> None:
