@@ -2,6 +2,6 @@
 
 ``mpegts`` aligns packets and finds where a viewer may join (with ``psi`` for the tables and ``pictures`` for key
 frames); ``ring`` keeps the newest bytes under absolute positions; ``playlist`` cuts the ring into HLS segments and
-writes playlists; ``feed`` is the four of them as one pipeline. Nothing here waits, reads a clock or does I/O: storage
-and times are handed in.
+writes playlists; ``fragments`` passes MP4 through the same two; ``feed`` is all of them as one pipeline. Nothing here
+waits, reads a clock or does I/O: storage and times are handed in.
 """

@@ -1,19 +1,23 @@
 """One run of media as a pipeline: bytes in, aligned, indexed, kept in the ring, cut for HLS.
 
 Pure: no await, no clock; times are handed in (``now`` is loop time, ``wall`` Unix time). One writer, any number of
-readers that hold positions of ``ring``.
+readers that hold positions of ``ring``. What comes first decides about the medium: packets of MPEG-TS, or segments of
+fragmented MP4, which are listed as they came and cannot be joined within.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from proxy.core import mpegts, stills
+from proxy.core.fragments import Fragments
 from proxy.core.mpegts import NULL_PACKET, Aligner, Indexer, RandomAccess
 from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import Ring, Segment
 from proxy.core.stills import Still
+from proxy.errors import UpstreamContentError
 
 BLIND_SECONDS: Final = 5.0
 """A stream that shows no random access point for this long is joined anywhere."""
@@ -28,6 +32,13 @@ BREAK_SECONDS: Final = 2.0
 """After a break, PIDs that show up within this time are announced as jumped."""
 LEAD_READ_BYTES: Final = 1024 * PACKET_BYTES
 KEEPALIVE_PACKETS: Final = 7
+
+
+class Medium(StrEnum):
+    """What a feed is made of."""
+
+    TS = "MPEG-TS"
+    MP4 = "fragmented MP4"
 
 
 @dataclass(slots=True)
@@ -71,6 +82,7 @@ class Feed:
         self._blind_seconds = blind_seconds
         self._aligner = Aligner()
         self._indexer = Indexer()
+        self._fragments: Fragments | None = None
         self._break: _Break | None = None
         self._hopeful_since: float | None = None
         """Since when a random access point has been waited for, or the last one's time."""
@@ -81,8 +93,13 @@ class Feed:
         self.closed = False
 
     def write(self, chunk: bytes, now: float, wall: float) -> int:
-        """Take bytes as they came; return how many were appended, whole packets all of them."""
+        """Take bytes as they came; return how many were appended, whole packets all of them.
+
+        Within a fragment they are appended as they are; otherwise, after fragments, raise UpstreamContentError.
+        """
         self.bytes_in += len(chunk)
+        if self._fragments is not None:
+            return self._write_fragment(self._fragments, chunk, now)
         packets = self._aligner.push(chunk)
         if not packets or self.closed:
             return 0
@@ -99,9 +116,29 @@ class Feed:
         self._newest_at = now
         return len(packets)
 
+    def begin_fragment(self, initialisation: bytes, wall: float) -> None:
+        """What is written next is a segment of fragmented MP4; raise UpstreamContentError when it cannot be served."""
+        if self._fragments is None:
+            if self.hls is None:
+                raise UpstreamContentError("fragmented MP4 can be served as HLS only")
+            if self.ring.head:
+                raise UpstreamContentError("upstream sends fragmented MP4 after MPEG-TS; its viewers cannot follow")
+            self._fragments = Fragments(self.ring, self.hls, bytes_max=self._open_bytes_max)
+        self._fragments.begin(initialisation, wall)
+
+    def end_fragment(self, seconds: float) -> None:
+        """The segment is whole, and plays for so long."""
+        if self._fragments is None or self.hls is None or self.closed:
+            return
+        self._fragments.end(seconds)
+        self.ring.keep((self.hls.window_segments + SPARE_SEGMENTS) * self.hls.target_seconds)
+        self._expire()
+
     def discontinue(self) -> None:
         """What is written next comes from a new connection: no byte, counter or clock of it continues the old."""
         self._aligner.reset()
+        if self._fragments is not None:
+            self._fragments.abandon()
         if not self.ring.head:
             return
         if self.hls is not None:
@@ -113,7 +150,7 @@ class Feed:
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
         """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
-        if self.closed or not self.ring.head:
+        if self.closed or self.medium is not Medium.TS:
             return 0
         self.ring.append(NULL_PACKET * packets, now)
         self._expire()
@@ -155,8 +192,17 @@ class Feed:
         return self._aligner.junk_bytes
 
     @property
+    def medium(self) -> Medium | None:
+        """What it is made of; None as long as nothing has come."""
+        if self._fragments is not None:
+            return Medium.MP4
+        return Medium.TS if self.ring.head else None
+
+    @property
     def joinable(self) -> bool:
-        """Whether a viewer could be given a picture now."""
+        """Whether a viewer could be given a picture now: of fragments, a viewer of HLS."""
+        if self._fragments is not None and self.hls is not None:
+            return bool(self.hls.listed)
         return self.ring.newest_point is not None
 
     def join(self) -> RandomAccess | None:
@@ -191,6 +237,10 @@ class Feed:
             return None
         return render(listed, target_seconds=self.hls.target_seconds, query=query, ended=ended)
 
+    def initialisation(self, number: int) -> bytes | None:
+        """Return what has to be read before the fragments that name this number."""
+        return self._fragments.initialisation(number) if self._fragments is not None else None
+
     def media_segment(self, sequence: int) -> MediaSegment | None:
         return self.hls.find(sequence) if self.hls is not None else None
 
@@ -198,6 +248,14 @@ class Feed:
         """Return a segment's bytes, tables first; None when the ring has dropped them."""
         block = self.ring.read(segment.start, segment.end - segment.start)
         return None if block is None else segment.prefix + block
+
+    def _write_fragment(self, fragments: Fragments, chunk: bytes, now: float) -> int:
+        if self.closed:
+            return 0
+        taken = fragments.write(chunk, now)
+        self._newest_at = now
+        self._expire()
+        return taken
 
     def _announce(self, packets: bytes, broken: _Break, now: float) -> bytes:
         """Put packets that tell of the break before the first ones of every PID of a new connection."""

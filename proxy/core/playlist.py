@@ -1,7 +1,8 @@
 """HLS (RFC 8216): cut the ring into media segments at random access points, and write the media playlist.
 
 Pure. A media segment is a range of ring positions and the tables to put before it, never a copy. Ranges need not
-touch: what lies between a break of the upstream and the next random access point belongs to no segment.
+touch: what lies between a break of the upstream and the next random access point belongs to no segment. Segments of
+fragmented MP4 come cut by others, and are listed as they came, with the initialisation that they need.
 """
 
 import math
@@ -25,6 +26,8 @@ QUICK_SECONDS: Final = 1.0
 NUMBERS_BEGIN: Final = 1_700_000_000
 """Unix time; numbers are counted from here, so that they fit 31 bits until the year 2040."""
 NUMBERS_A_SECOND: Final = 4
+KEPT_SEGMENTS_MAX: Final = 64
+"""So many are kept, or twice the window: a clock that jumps all the time would cut thousands."""
 EARLY: Final = 0.9
 """A random access point this near to the target is taken: the next one may be far behind it."""
 
@@ -47,10 +50,16 @@ class MediaSegment:
     """Its clock, counters or coding do not continue the segment before."""
     discontinuities_before: int
     """EXT-X-DISCONTINUITY tags before this segment's own, since the feed began."""
+    initialisation: int | None = None
+    """Of fragmented MP4: the number of the first segment that had the same initialisation; its name."""
 
     @property
     def size(self) -> int:
         return len(self.prefix) + self.end - self.start
+
+    @property
+    def name(self) -> str:
+        return f"{self.sequence}.ts" if self.initialisation is None else f"{self.sequence}.m4s"
 
 
 class Cutter:
@@ -58,13 +67,14 @@ class Cutter:
 
     def __init__(self, *, segment_seconds: float, window_segments: int, discontinuities: int = 0) -> None:
         self._segment_seconds = segment_seconds
-        self._window = window_segments
-        self._kept: deque[MediaSegment] = deque()
+        self.window_segments = window_segments
+        self._kept: deque[MediaSegment] = deque(maxlen=max(KEPT_SEGMENTS_MAX, 2 * window_segments))
         self._open: RandomAccess | None = None
         self._newest: RandomAccess | None = None
         self._open_wall = 0.0
         self._broken = False
         self._sequence = -1
+        self._initialisation: int | None = None
         self._count = 0
         self._discontinuities = discontinuities
         self.target_seconds = max(1, round_half_up(segment_seconds))
@@ -94,6 +104,21 @@ class Cutter:
             needed = math.ceil(EARLY * self._segment_seconds / gap - ROUNDING) * gap
             self.target_seconds = max(self.target_seconds, round_half_up(needed))
 
+    def add(self, start: int, end: int, *, seconds: float, wall: float, renewed: bool) -> MediaSegment:
+        """List a segment that was cut elsewhere; ``renewed``: its initialisation is another than the last one's.
+
+        ``wall``, when it came, counts for the first one and after a break; the others follow by their durations.
+        """
+        if not self._count or self._broken:
+            self._open_wall = wall
+        if self._sequence < 0:
+            self._sequence = first_number(wall)
+        if renewed:
+            self._initialisation = self._sequence
+        self._append(start, end, b"", max(0.001, seconds), self._initialisation)
+        self._open_wall += seconds
+        return self._kept[-1]
+
     def interrupt(self, position: int, now: float, pcr: int | None) -> None:
         """What follows ``position`` does not continue what came before: end the open segment here."""
         if self._open is not None and position > self._open.position:
@@ -120,30 +145,37 @@ class Cutter:
         return self._kept[index] if 0 <= index < len(self._kept) else None
 
     @property
+    def kept(self) -> Iterator[MediaSegment]:
+        """All that can still be read, oldest first."""
+        return iter(self._kept)
+
+    @property
     def listed(self) -> tuple[MediaSegment, ...]:
         """The window a playlist shows now."""
-        return tuple(self._kept)[-self._window :]
+        return tuple(self._kept)[-self.window_segments :]
 
     def _begin(self, point: RandomAccess, wall: float) -> None:
         self._open = point
         self._open_wall = wall
         if self._sequence < 0:
-            # Rises from feed to feed of one key without being stored, as long as segments last a quarter of a second.
-            self._sequence = max(0, int((wall - NUMBERS_BEGIN) * NUMBERS_A_SECOND))
+            self._sequence = first_number(wall)
 
     def _end(self, position: int, seconds: float) -> None:
         assert self._open is not None
-        start = self._open
+        self._append(self._open.position, position, self._open.prefix, seconds, None)
+
+    def _append(self, start: int, end: int, prefix: bytes, seconds: float, initialisation: int | None) -> None:
         self._kept.append(
             MediaSegment(
                 self._sequence,
-                start.position,
-                position,
-                start.prefix,
+                start,
+                end,
+                prefix,
                 seconds,
                 self._open_wall,
                 self._broken,
                 self._discontinuities,
+                initialisation,
             )
         )
         self._discontinuities += self._broken
@@ -151,6 +183,11 @@ class Cutter:
         self._sequence += 1
         self._count += 1
         self.target_seconds = max(self.target_seconds, round_half_up(float(f"{seconds:.3f}")))
+
+
+def first_number(wall: float) -> int:
+    """Rises from feed to feed of one key without being stored, as long as segments last a quarter of a second."""
+    return max(0, int((wall - NUMBERS_BEGIN) * NUMBERS_A_SECOND))
 
 
 def elapsed(start: RandomAccess, end: RandomAccess) -> tuple[float, bool]:
@@ -183,17 +220,21 @@ def render(segments: tuple[MediaSegment, ...], *, target_seconds: int, query: st
 
 def _lines(segments: tuple[MediaSegment, ...], target_seconds: int, query: str, *, ended: bool) -> Iterator[str]:
     yield "#EXTM3U"
-    yield "#EXT-X-VERSION:3"
+    yield f"#EXT-X-VERSION:{3 if segments and segments[-1].initialisation is None else 7}"
     yield f"#EXT-X-TARGETDURATION:{target_seconds}"
     yield f"#EXT-X-MEDIA-SEQUENCE:{segments[0].sequence if segments else 0}"
     if segments and segments[0].discontinuities_before:
         yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{segments[0].discontinuities_before}"
+    known: int | None = None
     for segment in segments:
         if segment.discontinuity:
             yield "#EXT-X-DISCONTINUITY"
+        if segment.initialisation is not None and segment.initialisation != known:
+            known = segment.initialisation
+            yield f'#EXT-X-MAP:URI="{known}.mp4{query}"'
         when = datetime.fromtimestamp(segment.wall, UTC)
         yield f"#EXT-X-PROGRAM-DATE-TIME:{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
         yield f"#EXTINF:{segment.duration_seconds:.3f},"
-        yield f"{segment.sequence}.ts{query}"
+        yield f"{segment.name}{query}"
     if ended:
         yield "#EXT-X-ENDLIST"

@@ -1,4 +1,4 @@
-"""GET /hls/{key}/index.m3u8 and /hls/{key}/{sequence}.ts: playlists and segments out of the ring.
+"""GET /hls/{key}/index.m3u8 and what it lists: segments out of the ring, as MPEG-TS or as fragmented MP4.
 
 A viewer enters the session with its first playlist and leaves when it falls silent (see ``audience``). Segments are
 sent in pieces read from the ring, so a slow client holds one piece, not a copy of the segment.
@@ -32,11 +32,12 @@ PIECE_SECONDS: Final = 10.0
 GZIP_LEVEL: Final = 6
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 SEGMENT_TYPE: Final = "video/mp2t"
+FRAGMENT_TYPE: Final = "video/mp4"
 PLAYLIST_HEADERS: Final = CORS | {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "max-age=3600, immutable"}
 """What a name stands for never changes: numbers only rise, and a segment is a range of bytes that nobody rewrites."""
 _NEVER: Final = re.compile(r"q\s*=\s*0(\.0*)?")
-_SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.ts")
+_SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.(ts|m4s|mp4)")
 
 
 class HlsDoor:
@@ -60,19 +61,23 @@ class HlsDoor:
 
     async def look_at_segment(self, request: web.Request) -> web.StreamResponse:
         session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
-        _, segment = _segment_of(session, request.match_info["segment"])
+        name = request.match_info["segment"]
+        _, segment = _segment_of(session, name)
         response = web.StreamResponse(headers=SEGMENT_HEADERS)
-        response.content_type = SEGMENT_TYPE
-        response.content_length = segment.size
+        response.content_type = _type_of(name)
+        response.content_length = len(segment) if isinstance(segment, bytes) else segment.size
         return response
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
-        feed, segment = _segment_of(session, request.match_info["segment"])
+        name = request.match_info["segment"]
+        feed, segment = _segment_of(session, name)
         visit = self._recognise(request, session)
         feed.hold()
         try:
             with self._audience.answering(visit, request):
+                if isinstance(segment, bytes):
+                    return web.Response(body=segment, headers=SEGMENT_HEADERS, content_type=_type_of(name))
                 return await _send(request, feed, segment, visit)
         finally:
             feed.release()
@@ -132,13 +137,20 @@ def takes_gzip(accepted: str) -> bool:
     return False
 
 
-def _segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment]:
+def _segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment | bytes]:
+    """Return the feed and what the name stands for: a segment, or the bytes of an initialisation."""
     match = _SEGMENT_NAME.fullmatch(name)
     feed = session.feed
-    segment = feed.media_segment(int(match[1])) if match and feed is not None else None
-    if feed is None or segment is None:
-        raise RefusedError(404, f"{name} is not, or no longer, a segment of {session.key}")
-    return feed, segment
+    if match and feed is not None:
+        number = int(match[1])
+        found = feed.initialisation(number) if match[2] == "mp4" else feed.media_segment(number)
+        if isinstance(found, bytes) or (found is not None and found.name == name):
+            return feed, found
+    raise RefusedError(404, f"{name} is not, or no longer, a segment of {session.key}")
+
+
+def _type_of(name: str) -> str:
+    return SEGMENT_TYPE if name.endswith(".ts") else FRAGMENT_TYPE
 
 
 async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: Visit) -> web.StreamResponse:
@@ -150,11 +162,12 @@ async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: 
     if sock is not None:
         tcp.prepare(sock)
     response = web.StreamResponse(headers=SEGMENT_HEADERS)
-    response.content_type = SEGMENT_TYPE
+    response.content_type = _type_of(segment.name)
     response.content_length = segment.size
     await response.prepare(request)
-    block: bytes | None = segment.prefix
     position = segment.start
+    block = segment.prefix or feed.ring.read(position, min(PIECE_BYTES, segment.size))
+    position += 0 if segment.prefix else len(block or b"")
     while block:
         try:
             async with asyncio.timeout(PIECE_SECONDS):

@@ -13,15 +13,15 @@ from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
 from proxy.contract import Output
-from proxy.core.feed import Feed
+from proxy.core.feed import Feed, Medium
 from proxy.registry import Registry
 from proxy.serve import tcp
-from proxy.serve.answers import CORS, find
+from proxy.serve.answers import CORS, RefusedError, find
 from proxy.serve.burst import QUERY, Burst, BurstLimits, find_start, parse
 from proxy.serve.client import Client, SlowRule
 from proxy.serve.pump import Pump
 from proxy.serve.viewer import new_viewer, started_feed
-from proxy.session import Viewer
+from proxy.session import Session, Viewer
 
 DRAIN_SECONDS: Final = 5.0
 DRAIN_STEP_SECONDS: Final = 0.01
@@ -48,7 +48,7 @@ class TsDoor:
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """HEAD: say whether the key is served; nobody is counted, and no upstream is opened."""
-        find(self._registry, request.match_info["key"], Output.TS)
+        _refuse_fragments(find(self._registry, request.match_info["key"], Output.TS))
         _burst_of(request)
         response = web.Response(headers=HEADERS)
         response.force_close()
@@ -56,11 +56,13 @@ class TsDoor:
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
         session = find(self._registry, request.match_info["key"], Output.TS)
+        _refuse_fragments(session)
         burst = _burst_of(request)
         viewer = new_viewer(request, Output.TS)
         session.enter(viewer)
         try:
             feed = await started_feed(session)
+            _refuse_fragments(session)  # which is known only now, if nobody watched before
             feed.hold()
             try:
                 await self._carry(request, viewer, feed, burst)
@@ -94,6 +96,12 @@ class TsDoor:
             self._pump.dismiss(client)
         await self._pump.farewell(client)
         transport.close()
+
+
+def _refuse_fragments(session: Session) -> None:
+    """Raise RefusedError when the upstream's segments can be given to viewers of HLS alone."""
+    if session.feed is not None and session.feed.medium is Medium.MP4:
+        raise RefusedError(406, f"{session.key} is {Medium.MP4}: it is watched at /hls/{session.key}/index.m3u8 only")
 
 
 def _burst_of(request: web.Request) -> Burst | None:

@@ -28,7 +28,21 @@ class Losses:
     reordered: int
 
 
-Item = bytes | Discontinuity | Quiet | Losses
+@dataclass(frozen=True, slots=True)
+class FragmentBegins:
+    """The next bytes are one segment of fragmented MP4, to be read with this initialisation; all others are MPEG-TS."""
+
+    initialisation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentEnds:
+    """All bytes of the segment have come; it plays for so long."""
+
+    seconds: float
+
+
+Item = bytes | Discontinuity | Quiet | Losses | FragmentBegins | FragmentEnds
 Reader = AsyncGenerator[Item, None]
 
 

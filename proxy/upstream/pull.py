@@ -19,7 +19,7 @@ import structlog
 from proxy.contract import SessionSpec, Upstream, UpstreamState
 from proxy.core.feed import Feed
 from proxy.errors import UpstreamContentError, UpstreamEmptyError, UpstreamError, UpstreamSilentError
-from proxy.upstream.items import Discontinuity, Losses, Quiet, Reader, name_of
+from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds, Losses, Quiet, Reader, name_of
 from proxy.upstream.vitals import Vitals
 
 JUNK_BYTES_MAX: Final = 256 * 1024
@@ -172,7 +172,7 @@ class Pull:
             async with asyncio.timeout(patience) as scope, aclosing(self._open_upstream(upstream)) as items:
                 async for item in items:
                     if not isinstance(item, bytes):
-                        self._heed(item)
+                        self._heed(item, wall_time())
                     elif self._feed.write(item, now(), wall_time()):
                         patience = self._limits.silence_seconds + self._vitals.quiet_seconds
                         scope.reschedule(now() + patience)
@@ -188,7 +188,7 @@ class Pull:
         if self._first_media_at is None:
             raise UpstreamContentError(f"upstream sends {name_of(head)}, not MPEG-TS") if junk else UpstreamEmptyError
 
-    def _heed(self, item: Discontinuity | Quiet | Losses) -> None:
+    def _heed(self, item: Discontinuity | Quiet | Losses | FragmentBegins | FragmentEnds, wall: float) -> None:
         match item:
             case Discontinuity():
                 self._feed.discontinue()
@@ -196,6 +196,11 @@ class Pull:
                 self._vitals.quiet_seconds = item.seconds
             case Losses():
                 self._vitals.note(item)
+            case FragmentBegins():
+                self._feed.begin_fragment(item.initialisation, wall)
+            case FragmentEnds():
+                self._feed.end_fragment(item.seconds)
+                self._on_media()
 
     def _count(self, size: int, now: float) -> None:
         self._vitals.bytes_in += size

@@ -1,4 +1,4 @@
-"""Live HLS as ffmpeg makes it, over real HTTP: ``/plain``, ``/secret`` (AES-128, keys that change), each a live window."""
+"""Live HLS as ffmpeg makes it, over real HTTP: ``/plain``, ``/secret`` (AES-128, keys that change), ``/mp4``."""
 
 import asyncio
 import itertools
@@ -16,6 +16,7 @@ MISSING = "needs ffmpeg: apt-get install ffmpeg"
 KINDS = {
     "plain": [],
     "secret": ["-hls_key_info_file", "key.info", "-hls_flags", "delete_segments+periodic_rekey"],
+    "mp4": ["-hls_segment_type", "fmp4"],
 }
 
 

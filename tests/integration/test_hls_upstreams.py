@@ -7,6 +7,7 @@ import aiohttp
 import m3u8
 import pytest
 
+from proxy import contract
 from proxy.upstream import demo
 from tests.fakes import hls_origin
 from tests.fakes.hls_lists import encrypted, live
@@ -51,30 +52,49 @@ async def jumps_until(answer: aiohttp.ClientResponse, enough: int) -> int:
     return found
 
 
-async def test_what_ffmpeg_makes_plays_as_it_is_and_encrypted(tmp_path):
+async def watch(proxy: Proxy, kind: str) -> None:
+    """See that MPEG-TS decodes from the first byte on, or, of fragmented MP4, be told where to go."""
+    async with proxy.http.get(f"{proxy.url}/ts/{kind}") as answer:
+        if kind == "mp4":
+            assert answer.status == 406
+            assert "/hls/mp4/index.m3u8" in contract.Problem.model_validate_json(await answer.text()).detail
+            return
+        media = await read(answer, 450_000, 20)
+    assert await asyncio.to_thread(decode_errors, whole_pictures(media)) == ""
+    assert jumps(media) == 0
+
+
+async def play(proxy: Proxy, kind: str) -> None:
+    """See that ffmpeg plays what is served as HLS for a while, and finds nothing wrong with it."""
+    player = await asyncio.create_subprocess_exec(
+        *("ffmpeg", "-v", "error", "-i", f"{proxy.url}/hls/{kind}/index.m3u8", "-t", "5", "-f", "null", "-"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        _, said = await player.communicate()
+    assert (player.returncode, said) == (0, b"")
+
+
+async def test_what_ffmpeg_makes_plays_as_it_is_encrypted_and_as_fragments(tmp_path):
     if hls_origin.FFMPEG is None:
         pytest.skip(hls_origin.MISSING)
-
-    async def watch(proxy: Proxy, kind: str) -> None:
-        async with proxy.http.get(f"{proxy.url}/ts/{kind}") as answer:
-            media = await read(answer, 450_000, 20)
-        assert await asyncio.to_thread(decode_errors, whole_pictures(media)) == ""
-        assert jumps(media) == 0
-
     async with hls_origin.hls_origin(tmp_path) as origin, real_proxy() as proxy:
 
         async def ready() -> bool:
             return all(origin.ready(kind) for kind in hls_origin.KINDS)
 
         await until(ready, 20)
+        for kind in hls_origin.KINDS:
+            await proxy.ensure(origin.url(kind), key=kind)
         async with asyncio.TaskGroup() as group:
             for kind in hls_origin.KINDS:
-                await proxy.ensure(origin.url(kind), key=kind)
                 group.create_task(watch(proxy, kind))
+            group.create_task(play(proxy, "mp4"))
         segments = {path: count for path, count in origin.requests.items() if not path.endswith(".m3u8")}
         assert set(segments.values()) == {1}
         assert sum(path.endswith(".key") for path in segments) > 1
-        assert [(await proxy.view(kind)).resyncs for kind in hls_origin.KINDS] == [0, 0]
+        views = [await proxy.view(kind) for kind in hls_origin.KINDS]
+        assert [(view.resyncs, view.connects) for view in views] == [(0, 1)] * 3
 
 
 async def test_breaks_of_an_origin_are_told_to_both_kinds_of_viewers(upstream: FakeUpstream):

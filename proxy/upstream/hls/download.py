@@ -14,14 +14,16 @@ from typing import Final, TypeVar
 from aiohttp import ClientResponse
 from yarl import URL
 
+from proxy.core.fragments import INITIALISATION_BYTES_MAX
 from proxy.errors import UpstreamContentError, UpstreamError, UpstreamLostError, UpstreamSilentError
 from proxy.upstream.fetch import Client, HttpPolicy, parse_url, translated
 from proxy.upstream.hls.cipher import KEY_BYTES, Decrypter
-from proxy.upstream.hls.playlist import Key, Part, Segment
+from proxy.upstream.hls.playlist import Key, Map, Part, Segment
 
 PLAYLIST_BYTES_MAX: Final = 4 * 1024 * 1024
 WHOLE_SECONDS_MAX: Final = 10.0
 """For a playlist or a key from first to last byte; segments may take as long as bytes keep coming."""
+INITIALISATIONS_MAX: Final = 4
 KEYS_MAX: Final = 16
 TRIES_MAX: Final = 3
 """Attempts at one playlist, key or segment."""
@@ -38,6 +40,7 @@ class Download:
         self._client = client
         self._policy = policy
         self._keys: OrderedDict[URL, bytes] = OrderedDict()
+        self._initialisations: OrderedDict[tuple[URL, Map], bytes] = OrderedDict()
 
     async def playlist(self, url: URL) -> tuple[str, URL]:
         """Return a playlist and where it was found; one poll may fail now and then."""
@@ -65,6 +68,27 @@ class Download:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+    async def initialisation(self, base: URL, told: Map) -> bytes:
+        """Return what has to be read before the segments that name it."""
+        name = (base, told)
+        if name not in self._initialisations:
+            whole = Segment(0, told.uri, 0.0, part=told.part, key=told.key)
+            content = b""
+            async with aclosing(self.segment(base, whole)) as chunks:
+                async for chunk in chunks:
+                    content += chunk
+                    if len(content) > INITIALISATION_BYTES_MAX:
+                        raise UpstreamContentError("the playlist's initialisation is too large")
+            self._initialisations[name] = content
+            if len(self._initialisations) > INITIALISATIONS_MAX:
+                self._initialisations.popitem(last=False)
+        self._initialisations.move_to_end(name)
+        return self._initialisations[name]
+
+    def forget_initialisations(self) -> None:
+        """Fetch them again when they are needed: others may lie in their places."""
+        self._initialisations.clear()
 
     async def _plain(self, base: URL, segment: Segment) -> AsyncGenerator[bytes, None]:
         key = segment.key

@@ -6,21 +6,26 @@ that fail are an error.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
 from yarl import URL
 
+from proxy.core.psi import SYNC
 from proxy.errors import UpstreamContentError, UpstreamError
 from proxy.upstream.fetch import Client, HttpPolicy
 from proxy.upstream.hls import variant
 from proxy.upstream.hls.cursor import POLL_SECONDS_MAX, Cursor, poll_seconds
 from proxy.upstream.hls.download import Download, join
 from proxy.upstream.hls.playlist import MasterPlaylist, MediaPlaylist, Segment, parse
-from proxy.upstream.items import Discontinuity, Quiet, Reader
+from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds, Quiet, Reader, name_of
 
 LEAD_SECONDS: Final = 10.0
 """A playlist with an end is read no further ahead of real time than this."""
+BOX_HEAD_BYTES: Final = 8
+BOXES: Final = frozenset(b"ftyp styp moov moof sidx ssix emsg prft free skip uuid".split())
+"""What initialisations and segments of fragmented MP4 begin with (ISO/IEC 14496-12, 23009-1)."""
 FAILURES_MAX: Final = 3
 """So many segments in a row that failed fail the upstream."""
 
@@ -56,6 +61,8 @@ class _Segments:
 
     def __init__(self, download: Download) -> None:
         self._download = download
+        self._tables = b""
+        """What the list has for a beginning of MPEG-TS, once it has been passed on."""
         self._broken = False
         self._failed_in_a_row = 0
         self._began = asyncio.get_running_loop().time()
@@ -73,13 +80,14 @@ class _Segments:
     async def read(self, base: URL, segment: Segment, *, lost: bool) -> Reader:
         if lost or self._broken or segment.discontinuity:
             yield Discontinuity()
+            self._download.forget_initialisations()  # another run of an encoder writes them anew under the same name
         self._broken = segment.gap
         if segment.gap:
             return
         try:
-            async with aclosing(self._download.segment(base, segment)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(self._items(base, segment)) as items:
+                async for item in items:
+                    yield item
         except UpstreamError:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= FAILURES_MAX:
@@ -87,6 +95,50 @@ class _Segments:
             self._broken = True
         else:
             self._failed_in_a_row = 0
+
+    async def _items(self, base: URL, segment: Segment) -> Reader:
+        """Yield what one segment is: bytes of MPEG-TS, or a fragment between its two ends."""
+        initialisation = b"" if segment.map is None else await self._download.initialisation(base, segment.map)
+        async with aclosing(self._download.segment(base, segment)) as chunks:
+            items = (
+                _fragment(chunks, segment, initialisation)
+                if _is_mp4(initialisation)
+                else self._packets(chunks, initialisation)
+            )
+            async with aclosing(items):
+                async for item in items:
+                    yield item
+
+    async def _packets(self, chunks: AsyncGenerator[bytes, None], tables: bytes) -> Reader:
+        if tables and tables[0] != SYNC:
+            raise UpstreamContentError(f"the playlist's initialisation is {name_of(tables)}, not MP4 or MPEG-TS")
+        if tables != self._tables:
+            self._tables = tables
+            yield tables
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _fragment(chunks: AsyncGenerator[bytes, None], segment: Segment, initialisation: bytes) -> Reader:
+    head = b""
+    begun = False
+    async for chunk in chunks:
+        if begun:
+            yield chunk
+            continue
+        head += chunk
+        if len(head) >= BOX_HEAD_BYTES:
+            if not _is_mp4(head):
+                raise UpstreamContentError(f"a segment of fragmented MP4 is {name_of(head)}")
+            yield FragmentBegins(initialisation)
+            yield head
+            begun = True
+    if begun:
+        yield FragmentEnds(segment.seconds)
+
+
+def _is_mp4(head: bytes) -> bool:
+    return head[4:BOX_HEAD_BYTES] in BOXES
 
 
 async def _first(download: Download, url: URL) -> tuple[URL, MediaPlaylist, URL]:
@@ -97,7 +149,7 @@ async def _first(download: Download, url: URL) -> tuple[URL, MediaPlaylist, URL]
     if isinstance(playlist, MasterPlaylist):
         url = join(base, variant.choose(playlist.variants, wished).uri)
         return url, *await _media(download, url)
-    return url, _supported(playlist), base  # not where it was found: a redirect may spread the load anew
+    return url, playlist, base  # not where it was found: a redirect may spread the load anew
 
 
 async def _media(download: Download, url: URL) -> tuple[MediaPlaylist, URL]:
@@ -105,13 +157,7 @@ async def _media(download: Download, url: URL) -> tuple[MediaPlaylist, URL]:
     playlist = parse(text)
     if isinstance(playlist, MasterPlaylist):
         raise UpstreamContentError("the playlist leads to another list of variants")
-    return _supported(playlist), base
-
-
-def _supported(playlist: MediaPlaylist) -> MediaPlaylist:
-    if any(segment.map is not None for segment in playlist.segments):
-        raise UpstreamContentError("HLS with fragmented MP4 is not supported")
-    return playlist
+    return playlist, base
 
 
 async def _sleep_until(when: float) -> None:

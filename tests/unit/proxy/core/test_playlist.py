@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.mpegts import RandomAccess
-from proxy.core.playlist import NUMBERS_BEGIN, PTS_CYCLE, Cutter, MediaSegment, clock_seconds, elapsed, render
+from proxy.core.playlist import (
+    KEPT_SEGMENTS_MAX,
+    NUMBERS_BEGIN,
+    PTS_CYCLE,
+    Cutter,
+    MediaSegment,
+    clock_seconds,
+    elapsed,
+    render,
+)
 
 NOON = NUMBERS_BEGIN + 250.0
 """Unix time of the beginning; the first number is 1000."""
@@ -90,6 +99,16 @@ def test_the_target_is_right_from_the_first_playlist_on(gap: float, target: int)
             shown.append(cut.target_seconds)
     assert set(shown) == {target}
     assert max(durations(cut)) <= target + 0.5
+
+
+def test_a_clock_that_always_jumps_does_not_cut_without_end() -> None:
+    cut = cutter()
+    for number in range(1000):
+        cut.reach(point(number * 188, number * 1000.0, at=number / 100))
+    kept = [cut.find(sequence) for sequence in range(1000, 2000)]
+    found = [segment.sequence for segment in kept if segment is not None]
+    assert len(found) == KEPT_SEGMENTS_MAX
+    assert found[-1] == cut.listed[-1].sequence == 1998
 
 
 def test_a_forced_cut_is_a_cut() -> None:

@@ -8,11 +8,11 @@ import pytest
 from proxy.contract import Upstream
 from proxy.upstream import kinds
 from proxy.upstream.fetch import HttpPolicy
-from proxy.upstream.items import Discontinuity, Quiet
+from proxy.upstream.items import Item, Quiet
 from proxy.upstream.resolver import Resolver
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 
-Pull = Callable[..., Awaitable[list[bytes | Discontinuity]]]
+Pull = Callable[..., Awaitable[list[Item]]]
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 @pytest.fixture
 def pull(upstream: FakeUpstream) -> Pull:
-    """Read an upstream to its end: runs of bytes, and the breaks between them."""
+    """Read an upstream to its end: runs of bytes, and what stands between them."""
 
-    async def read(path: str = "/index.m3u8", url: str = "", **headers: str) -> list[bytes | Discontinuity]:
+    async def read(path: str = "/index.m3u8", url: str = "", **headers: str) -> list[Item]:
         policy = HttpPolicy(read_timeout_seconds=1)
-        got: list[bytes | Discontinuity] = []
+        got: list[Item] = []
         asked = Upstream(url=url or upstream.url(path), headers=headers)
         async with aclosing(kinds.opener(policy, Resolver())(asked)) as items:
             async for item in items:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from proxy.errors import UpstreamAnswerError, UpstreamError
-from proxy.upstream.items import Discontinuity
-from tests.fakes.hls_lists import live
+from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds, Item
+from tests.fakes.hls_lists import encrypted, live
 from tests.fakes.upstream import FakeUpstream
 
 BREAK = Discontinuity()
@@ -96,3 +96,75 @@ async def test_what_cannot_be_pulled_is_refused_by_name(
     with pytest.raises(UpstreamError, match=words) as failure:
         await pull("/index.m3u8" + fragment)
     assert failure.value.lasting
+
+
+FIRST, SECOND = b"\0\0\0\x0cftypiso6", b"\0\0\0\x0cftypcmf2"
+ENDS = FragmentEnds(SECONDS)
+
+
+def fragment(number: int) -> bytes:
+    return b"\0\0\0\x09moof%d" % number
+
+
+def played(number: int, initialisation: bytes = FIRST) -> list[Item]:
+    return [FragmentBegins(initialisation), fragment(number), ENDS]
+
+
+def fragments(upstream: FakeUpstream, count: int) -> None:
+    upstream.segments |= {f"s{number}.ts": fragment(number) for number in range(count)}
+    upstream.segments |= {"a.mp4": FIRST, "b.mp4": SECOND}
+
+
+async def test_fragments_come_whole_each_with_its_initialisation(upstream: FakeUpstream, pull):
+    tags = {0: '#EXT-X-MAP:URI="a.mp4"', 2: '#EXT-X-MAP:URI="b.mp4"'}
+    upstream.playlists["index.m3u8"] = live(0, 3, ended=True, seconds=SECONDS, tags=tags)
+    fragments(upstream, 3)
+    assert await pull() == played(0) + played(1) + played(2, SECOND)
+    assert (upstream.requests["/a.mp4"], upstream.requests["/b.mp4"]) == (1, 1)
+
+
+async def test_after_a_break_the_initialisation_is_fetched_again(upstream: FakeUpstream, pull):
+    tags = {0: '#EXT-X-MAP:URI="a.mp4"', 1: "#EXT-X-DISCONTINUITY"}
+    upstream.playlists["index.m3u8"] = live(0, 2, ended=True, seconds=SECONDS, tags=tags)
+    fragments(upstream, 2)
+    assert await pull() == [*played(0), BREAK, *played(1)]
+    assert upstream.requests["/a.mp4"] == 2
+
+
+async def test_an_initialisation_may_be_a_part_of_the_same_resource_and_encrypted(upstream: FakeUpstream, pull):
+    key, iv = bytes(range(16)), bytes(16)
+    stored = encrypted(FIRST, key, iv), encrypted(fragment(7), key, (7).to_bytes(16))
+    upstream.segments = {"k": key, "all.mp4": stored[0] + stored[1]}
+    upstream.playlists["index.m3u8"] = (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:7\n"
+        f'#EXT-X-KEY:METHOD=AES-128,URI="k",IV=0x{iv.hex()}\n'
+        f'#EXT-X-MAP:URI="all.mp4",BYTERANGE="{len(stored[0])}@0"\n'
+        f'#EXT-X-KEY:METHOD=AES-128,URI="k"\n#EXTINF:{SECONDS},\n'
+        f"#EXT-X-BYTERANGE:{len(stored[1])}@{len(stored[0])}\nall.mp4\n#EXT-X-ENDLIST"
+    )
+    assert await pull() == played(7)
+
+
+async def test_a_fragment_that_is_something_else_is_a_break(upstream: FakeUpstream, pull):
+    tags = {0: '#EXT-X-MAP:URI="a.mp4"'}
+    upstream.playlists["index.m3u8"] = live(0, 3, ended=True, seconds=SECONDS, tags=tags)
+    fragments(upstream, 3)
+    upstream.segments["s1.ts"] = b"<html>sorry</html>"
+    assert await pull() == [*played(0), BREAK, *played(2)]
+
+
+async def test_tables_of_mpeg_ts_may_stand_in_an_initialisation(upstream: FakeUpstream, pull):
+    upstream.playlists["index.m3u8"] = live(0, 2, ended=True, seconds=SECONDS, tags={0: '#EXT-X-MAP:URI="pat"'})
+    upstream.segments = {"pat": b"\x47tables", "s0.ts": b"0", "s1.ts": b"1"}
+    assert await pull() == [b"\x47tables01"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"<html>sorry</html>", "an HTML page"), (b"\0" * 100, "something unknown"), (bytes(100_000), "too large")],
+)
+async def test_what_is_no_initialisation_fails_the_upstream(upstream: FakeUpstream, pull, content: bytes, words: str):
+    upstream.playlists["index.m3u8"] = live(0, 3, ended=True, seconds=SECONDS, tags={0: '#EXT-X-MAP:URI="a.mp4"'})
+    upstream.segments = {f"s{number}.ts": fragment(number) for number in range(3)} | {"a.mp4": content}
+    with pytest.raises(UpstreamError, match=words):
+        await pull()

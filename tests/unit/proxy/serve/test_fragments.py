@@ -1,0 +1,129 @@
+"""An upstream of fragmented MP4: what viewers of HLS get, and what viewers of MPEG-TS are told."""
+
+import asyncio
+import json
+
+import m3u8
+import pytest
+
+from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds
+from tests.fakes.fragmented import fragments, mp4_errors
+from tests.fakes.viewing import Answer, Place, clip, place, until
+
+MP4 = "video/mp4"
+
+
+@pytest.fixture(autouse=True)
+def made() -> None:
+    """What ffmpeg makes is made before the clock of a story begins."""
+    fragments()
+    clip(3)
+
+
+def pour(here: Place, *, last: bool = False) -> None:
+    initialisation, segments = fragments()
+    for media, seconds in segments[-1:] if last else segments[:-1]:
+        for item in (FragmentBegins(initialisation), media[:1000], media[1000:], FragmentEnds(seconds)):
+            here.tap.chunks.put_nowait(item)
+
+
+async def body(answer: Answer) -> bytes:
+    return await answer.exactly(int(answer.headers["content-length"]))
+
+
+async def playlist(here: Place) -> m3u8.M3U8:
+    answer = await here.ask("/hls/cam/index.m3u8", Cookie="penstock_viewer=AAAAAAAAAAAAAAAA")
+    assert answer.status == 200
+    return m3u8.loads((await body(answer)).decode())
+
+
+def test_viewers_of_hls_get_the_segments_as_they_came(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam")
+            asking = asyncio.ensure_future(playlist(here))
+            await until(lambda: len(session.viewers) == 1)
+            pour(here)
+            await asking
+            await until(here.tap.chunks.empty)
+            shown = await playlist(here)
+            initialisation, segments = fragments()
+            assert (shown.version, len(shown.segments), len(shown.segment_map)) == (7, 3, 1)
+            assert [segment.duration for segment in shown.segments] == [seconds for _, seconds in segments[:-1]]
+            parts = []
+            for uri in (shown.segment_map[0].uri, *(segment.uri for segment in shown.segments)):
+                seen = await here.ask(f"/hls/cam/{uri}", "HEAD")
+                got = await here.ask(f"/hls/cam/{uri}")
+                assert (got.status, got.headers["content-type"], seen.headers["content-type"]) == (200, MP4, MP4)
+                assert got.headers["content-length"] == seen.headers["content-length"]
+                assert got.headers["access-control-allow-origin"] == "*"
+                parts.append(await body(got))
+            assert parts == [initialisation, *(media for media, _ in segments[:-1])]
+            assert mp4_errors(b"".join(parts)) == ""
+
+    run(story)
+
+
+def test_a_break_is_told_and_the_list_goes_on(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            here.run("cam", on_demand=False)
+            pour(here)
+            here.tap.chunks.put_nowait(Discontinuity())
+            pour(here, last=True)
+            await until(here.tap.chunks.empty)
+            shown = await playlist(here)
+            assert [bool(segment.discontinuity) for segment in shown.segments] == [False, False, False, True]
+            assert len({segment.init_section.uri for segment in shown.segments}) == 1
+
+    run(story)
+
+
+def test_viewers_of_mpeg_ts_are_told_as_soon_as_it_is_known(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam")
+            asking = asyncio.ensure_future(here.ask("/ts/cam"))
+            await until(lambda: len(session.viewers) == 1)
+            pour(here)
+            refused = await asking
+            problem = json.loads(await body(refused))
+            assert (refused.status, problem["status"]) == (406, 406)
+            assert "fragmented MP4" in problem["detail"]
+            assert "/hls/cam/index.m3u8" in problem["detail"]
+            assert not session.viewers
+            await playlist(here)
+            assert (await here.ask("/ts/cam", "HEAD")).status == 406
+            assert (await here.ask("/ts/cam")).status == 406
+            assert len(session.viewers) == 1  # the one of HLS
+
+    run(story)
+
+
+def test_names_of_other_kinds_stand_for_nothing(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            here.run("cam", on_demand=False)
+            pour(here)
+            await until(here.tap.chunks.empty)
+            shown = await playlist(here)
+            first = shown.segments[0].uri.split(".")[0]
+            for name in (f"{first}.ts", f"{int(first) + 1}.mp4", f"{first}.m4v", "1.m4s"):
+                assert (await here.ask(f"/hls/cam/{name}")).status == 404
+
+    run(story)
+
+
+def test_a_stream_that_becomes_something_else_is_not_followed_and_says_so(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam")
+            here.tap.pour(clip(3))
+            watching = await here.ask("/ts/cam")
+            assert watching.status == 200
+            pour(here)
+            await until(lambda: "cannot follow" in session.view().detail)
+            assert len(session.viewers) == 1
+            assert (await here.ask("/ts/cam", "HEAD")).status == 200
+
+    run(story)
