@@ -52,6 +52,15 @@ fix: $(TEST_READY) ## Repair formatting and what lint can repair
 unit: $(TEST_READY) ## The quick tests only
 	@$(BIN)/pytest tests/unit -m "not slow" $(ARGS)
 
+FUZZER := atheris==3.0.0
+FUZZ_SECONDS := 60
+
+.PHONY: fuzz
+fuzz: $(TEST_READY) ## Fuzz packets and playlists, FUZZ_SECONDS (60) for each target; finds go to .fuzz
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet $(FUZZER)
+	@for target in $$($(BIN)/python -m tests.fuzz.targets); do \
+	  $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done
+
 .PHONY: bench
 bench: $(TEST_READY) ## Measure the byte path and the store (minutes)
 	@$(BIN)/python -m bench $(ARGS)

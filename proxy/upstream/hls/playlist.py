@@ -98,7 +98,7 @@ class MasterPlaylist:
 
 def parse(text: str) -> MediaPlaylist | MasterPlaylist:
     """Return what the text is; raise UpstreamContentError for what is no playlist or is not supported."""
-    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n")]
     lines = [line for line in lines if line]
     if not lines or not lines[0].startswith("#EXTM3U"):
         raise UpstreamContentError(f"upstream sends {name_of(text[:64].encode())}, not a playlist")
@@ -185,7 +185,8 @@ class _Media:
         self._gap = True
 
     def take_first(self, value: str) -> None:
-        self._first = _number(value, "media sequence number")
+        if not self._segments:  # it has to come before all of them (4.3.3.2)
+            self._first = _number(value, "media sequence number")
 
     def take_target(self, value: str) -> None:
         self._target_seconds = _seconds(value)
