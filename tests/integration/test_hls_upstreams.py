@@ -84,12 +84,16 @@ async def test_what_ffmpeg_makes_plays_as_it_is_encrypted_and_as_fragments(tmp_p
             return all(origin.ready(kind) for kind in hls_origin.KINDS)
 
         await until(ready, 20)
+        now = asyncio.get_running_loop().time
+        began = now()
         for kind in hls_origin.KINDS:
             await proxy.ensure(origin.url(kind), key=kind)
         async with asyncio.TaskGroup() as group:
             for kind in hls_origin.KINDS:
                 group.create_task(watch(proxy, kind))
             group.create_task(play(proxy, "mp4"))
+        polls = origin.requests["/plain/live.m3u8"]
+        assert 1 < polls <= 2 * (now() - began) + 2  # their target is a second; half of it when nothing is new
         segments = {path: count for path, count in origin.requests.items() if not path.endswith(".m3u8")}
         assert set(segments.values()) == {1}
         assert sum(path.endswith(".key") for path in segments) > 1
