@@ -17,6 +17,11 @@ IDENTITY: Final = "identity"
 TARGET_SECONDS: Final = 6.0
 """Of a playlist that has neither a target duration nor a segment."""
 IV_BYTES: Final = 16
+LINES_MAX: Final = 250_000
+SEGMENTS_MAX: Final = 50_000
+"""More than a day of segments of two seconds; everybody on the loop waits while they are read."""
+ATTRIBUTES_MAX: Final = 64
+"""Of one tag; what follows them is passed over."""
 _NUMBER: Final = re.compile(r"\d{1,18}", re.ASCII)
 _SECONDS: Final = re.compile(r"\d{1,9}(\.\d{0,18})?", re.ASCII)
 _RANGE: Final = re.compile(r"(\d{1,18})(?:@(\d{1,18}))?", re.ASCII)
@@ -98,6 +103,8 @@ class MasterPlaylist:
 
 def parse(text: str) -> MediaPlaylist | MasterPlaylist:
     """Return what the text is; raise UpstreamContentError for what is no playlist or is not supported."""
+    if text.count("\n") > LINES_MAX:
+        raise UpstreamContentError(f"the playlist has more than {LINES_MAX} lines")
     lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n")]
     lines = [line for line in lines if line]
     if not lines or not lines[0].startswith("#EXTM3U"):
@@ -229,6 +236,8 @@ class _Media:
         self._map = Map(_uri(told, "initialisation"), part, self._key())
 
     def _add(self, uri: str) -> None:
+        if len(self._segments) >= SEGMENTS_MAX:
+            raise UpstreamContentError(f"the playlist has more than {SEGMENTS_MAX} segments")
         part = None if self._range is None else _part(self._range, self._end_of_last(uri))
         seconds = self._target_seconds if self._seconds is None else self._seconds
         self._segments.append(
@@ -271,11 +280,12 @@ def attributes(text: str) -> dict[str, str]:
     """Return an attribute list (4.2), quotation marks taken off; what is not one is left out."""
     found = {}
     at = 0
-    while match := _ATTRIBUTE.match(text, at):
+    for _ in range(ATTRIBUTES_MAX):
+        match = _ATTRIBUTE.match(text, at)
+        if match is None or at == len(text):
+            break
         found[match[1]] = match[2].strip().strip('"')
         at = match.end()
-        if at == len(text):
-            break
     return found
 
 

@@ -70,6 +70,13 @@ def test_an_initialisation_holds_for_what_follows_and_has_the_key_before_it() ->
     assert third == second
 
 
+def test_of_a_tag_so_many_attributes_are_read() -> None:
+    told = playlist.attributes(",".join(f'A{number}="{number}"' for number in range(1000)))
+    assert list(told.items())[-1] == ("A63", "63")
+    assert playlist.attributes('A=1, B="x,y",C,D=2') == {"A": "1", "B": "x,y"}
+    assert playlist.attributes("") == {}
+
+
 def test_the_live_edge_is_three_target_durations_or_what_the_server_asks_for() -> None:
     assert media(HEAD + "a").hold_back_seconds == 12
     assert media(HEAD + "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=20.5\na").hold_back_seconds == 20.5
@@ -122,6 +129,8 @@ def test_a_master_playlist_lists_variants_and_which_of_them_lack_sound() -> None
         (HEAD + '#EXT-X-DEFINE:NAME="a",VALUE="b"\n{$a}', "variables"),
         ('#EXTM3U\n#EXT-X-DEFINE:NAME="a",VALUE="b"\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{$a}', "variables"),
         ("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=fast\na", "bandwidth"),
+        (HEAD + "a\n" * (playlist.SEGMENTS_MAX + 1), "more than 50000 segments"),
+        (HEAD + "#\n" * playlist.LINES_MAX, "more than 250000 lines"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(text: str, words: str) -> None:
