@@ -11,8 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from proxy.core import mpegts, stills
+from proxy.core.aligner import Aligner
 from proxy.core.fragments import Fragments
-from proxy.core.mpegts import NULL_PACKET, Aligner, Indexer, RandomAccess
+from proxy.core.mpegts import NULL_PACKET, Indexer, RandomAccess
 from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import Ring, Segment

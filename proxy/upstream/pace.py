@@ -3,7 +3,8 @@
 import asyncio
 from typing import Final
 
-from proxy.core.mpegts import Aligner, last_pcr
+from proxy.core.aligner import Aligner
+from proxy.core.mpegts import last_pcr
 from proxy.core.psi import PACKET_BYTES
 
 LEAD_SECONDS: Final = 5.0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from proxy.core import mpegts, psi
+from proxy.core.aligner import Aligner
 from proxy.core.feed import Feed, Medium
 from proxy.core.playlist import KEPT_SEGMENTS_MAX
 from proxy.core.psi import PACKET_BYTES
@@ -234,7 +235,7 @@ def _read_fragments(_script: Script, play: Play) -> None:
 def chunks(data: bytes) -> None:
     """The same bytes, however they are cut, come out as the same packets, and are counted alike."""
     size, data = (data[0] + 1, data[1:]) if data else (1, b"")
-    whole, cut = mpegts.Aligner(), mpegts.Aligner()
+    whole, cut = Aligner(), Aligner()
     expected = whole.push(data)
     _assert_packets(expected)
     got = b"".join(cut.push(data[at : at + size]) for at in range(0, len(data), size))
