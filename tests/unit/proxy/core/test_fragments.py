@@ -193,6 +193,6 @@ def test_whatever_comes_what_is_listed_can_be_read(steps: list[tuple[bytes, byte
         for segment in shown.segments:
             found = one.media_segment(int(segment.uri.split(".")[0]))
             assert found is not None
-            assert one.media(found) in written[-8:] or len(media) < 100
+            assert one.media(found) in written
             assert one.initialisation(int(segment.init_section.uri.split(".")[0])) in (FIRST, SECOND)
             assert int(segment.duration + 0.5) <= shown.target_duration
