@@ -49,7 +49,16 @@ class HlsOrigin:
         assert FFMPEG is not None
         outputs: list[str] = []
         for kind, options in KINDS.items():
-            listing = ["-hls_time", "1", "-hls_list_size", "4", "-hls_flags", "delete_segments"]
+            listing = [
+                "-hls_time",
+                "1",
+                "-hls_list_size",
+                "6",
+                "-hls_delete_threshold",
+                "6",
+                "-hls_flags",
+                "delete_segments",
+            ]
             outputs += [*("-map", "0", "-map", "1", "-c:v", "libx264", "-preset", "ultrafast", "-g", "25")]
             outputs += ["-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "hls", *listing, *options]
             outputs += ["-hls_segment_filename", f"{kind}/s%d.ts", f"{kind}/live.m3u8"]

@@ -59,7 +59,7 @@ async def watch(proxy: Proxy, kind: str) -> None:
             assert answer.status == 406
             assert "/hls/mp4/index.m3u8" in contract.Problem.model_validate_json(await answer.text()).detail
             return
-        media = await read(answer, 450_000, 20)
+        media = await read(answer, 300_000, 40)
     assert await asyncio.to_thread(decode_errors, whole_pictures(media)) == ""
     assert jumps(media) == 0
 
@@ -70,7 +70,7 @@ async def play(proxy: Proxy, kind: str) -> None:
         *("ffmpeg", "-v", "error", "-i", f"{proxy.url}/hls/{kind}/index.m3u8", "-t", "5", "-f", "null", "-"),
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, said = await player.communicate()
     assert (player.returncode, said) == (0, b"")
 
@@ -83,7 +83,7 @@ async def test_what_ffmpeg_makes_plays_as_it_is_encrypted_and_as_fragments(tmp_p
         async def ready() -> bool:
             return all(origin.ready(kind) for kind in hls_origin.KINDS)
 
-        await until(ready, 20)
+        await until(ready, 40)
         now = asyncio.get_running_loop().time
         began = now()
         for kind in hls_origin.KINDS:
