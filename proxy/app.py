@@ -30,7 +30,7 @@ from proxy.segments import MemfdSegment
 from proxy.session import SessionLimits, SessionPorts, ViewerGauge
 from proxy.settings import Address, Settings
 from proxy.upstream import kinds
-from proxy.upstream.datagram import DatagramPolicy
+from proxy.upstream.datagrams import DatagramPolicy
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.kinds import LocalPolicy

@@ -5,6 +5,7 @@ are really connected to: literals in URLs and every resolved name, for the first
 """
 
 import ipaddress
+import re
 from typing import Final
 
 from proxy.errors import UpstreamForbiddenError
@@ -22,6 +23,24 @@ FORBIDDEN: Final = tuple(
 )
 WRAPPERS: Final = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 """IPv4-mapped addresses and NAT64: the last 32 bits are the IPv4 address that is reached."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?\.?")
+CONTROLS: Final = re.compile(r"[\x00-\x20\x7f]")
+"""No URL holds these, a space among them."""
+
+
+def is_literal(text: str) -> bool:
+    """Whether it is an IP address (without brackets)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_host(text: str) -> bool:
+    """Whether it is an IP address, or may be a name."""
+    return is_literal(text) or NAME.fullmatch(text) is not None
 
 
 def is_forbidden(address: str) -> bool:

@@ -15,8 +15,8 @@ from aiohttp.abc import AbstractResolver
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import SpecRefusedError, UpstreamForbiddenError
-from proxy.upstream import address, datagram, demo, endpoint, ffmpeg, hls, http
-from proxy.upstream.datagram import DatagramPolicy
+from proxy.upstream import address, datagrams, demo, ffmpeg, hls, http
+from proxy.upstream.datagrams import DatagramPolicy
 from proxy.upstream.fetch import Client, HttpPolicy, parse_url
 from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.items import Reader
@@ -49,13 +49,13 @@ def _check(upstream: Upstream, policy: HttpPolicy, local: LocalPolicy) -> None:
     scheme = _scheme(upstream)
     if scheme == "demo":
         return
-    if scheme not in endpoint.SCHEMES | ffmpeg.SCHEMES:
+    if scheme not in datagrams.SCHEMES | ffmpeg.SCHEMES:
         _check_http(upstream, policy)
         return
     if upstream.headers:
         raise UpstreamForbiddenError(f"request headers are for http upstreams, not for {scheme}")
-    if scheme in endpoint.SCHEMES:
-        host = endpoint.parse(upstream.url).host
+    if scheme in datagrams.SCHEMES:
+        host = datagrams.parse(upstream.url).host
     else:
         host = ffmpeg.parse(upstream.url, local.ffmpeg).host
     if policy.guarded:
@@ -82,8 +82,8 @@ def opener(
         scheme = _scheme(upstream)
         if scheme == "demo":
             return demo.read()
-        if scheme in endpoint.SCHEMES:
-            return datagram.read(upstream.url, local.datagram, resolver)
+        if scheme in datagrams.SCHEMES:
+            return datagrams.read(upstream.url, local.datagram, resolver)
         if scheme in ffmpeg.SCHEMES:
             return ffmpeg.read(upstream.url, local.ffmpeg, resolver)
         return _read_http(upstream, policy, resolver)

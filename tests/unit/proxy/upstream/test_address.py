@@ -22,3 +22,20 @@ def test_names_are_left_to_the_resolver():
     address.check_literal("cam.lan")
     with pytest.raises(UpstreamForbiddenError):
         address.check_literal("169.254.1.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("cam", True),
+        ("cam_1.lan.", True),
+        ("10.0.0.1", True),
+        ("fe80::1%eth0", True),
+        ("", False),
+        ("a b", False),
+        ("-a", False),
+        ("a/b", False),
+    ],
+)
+def test_a_host_is_an_address_or_may_be_a_name(text: str, is_one: bool):
+    assert address.is_host(text) is is_one

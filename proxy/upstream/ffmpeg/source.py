@@ -23,9 +23,9 @@ from proxy.errors import (
     UpstreamLostError,
     UpstreamUnreachableError,
 )
-from proxy.upstream import complaints
-from proxy.upstream.child import Child
-from proxy.upstream.endpoint import CONTROLS, is_host
+from proxy.upstream.address import CONTROLS, is_host
+from proxy.upstream.ffmpeg import complaints
+from proxy.upstream.ffmpeg.child import Child
 from proxy.upstream.items import Reader
 
 RESOLVE_SECONDS_MAX: Final = 5.0

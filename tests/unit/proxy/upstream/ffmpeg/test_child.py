@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.upstream import child as children
-from proxy.upstream.child import COMPLAINTS_BYTES_MAX, Child
+from proxy.upstream.ffmpeg import child as children
+from proxy.upstream.ffmpeg.child import COMPLAINTS_BYTES_MAX, Child
 
 STUBBORN = "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.write(1, b'up'); signal.pause()"
 

@@ -12,8 +12,8 @@ import pytest
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import SpecRefusedError, UpstreamForbiddenError, UpstreamUnreachableError
-from proxy.upstream import datagram, kinds
-from proxy.upstream.datagram import DatagramPolicy
+from proxy.upstream import kinds
+from proxy.upstream.datagrams import DatagramPolicy, reader
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.items import Discontinuity, Losses, Reader
 from proxy.upstream.kinds import LocalPolicy
@@ -260,6 +260,6 @@ async def test_a_name_that_leads_to_a_forbidden_address_is_refused(monkeypatch):
 
 
 def test_without_privileges_the_buffer_is_asked_for_politely(monkeypatch):
-    monkeypatch.setattr(datagram, "SO_RCVBUFFORCE", -1)
+    monkeypatch.setattr(reader, "SO_RCVBUFFORCE", -1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="not available"):
-        datagram._enlarge(sock, 100_000)
+        reader._enlarge(sock, 100_000)

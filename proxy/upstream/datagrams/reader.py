@@ -15,9 +15,9 @@ from aiohttp.abc import AbstractResolver
 
 from proxy.core.datagrams import Intake
 from proxy.errors import UpstreamLostError, UpstreamUnreachableError
-from proxy.upstream import interfaces
+from proxy.upstream.datagrams import interfaces
+from proxy.upstream.datagrams.endpoint import Endpoint, parse
 from proxy.upstream.descriptors import readable
-from proxy.upstream.endpoint import Endpoint, parse
 from proxy.upstream.items import Discontinuity, Losses, Reader
 
 DATAGRAM_BYTES_MAX: Final = 65535

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from proxy.upstream import interfaces
+from proxy.upstream.datagrams import interfaces
 
 
 @pytest.mark.parametrize("text", ["lo", "127.0.0.1"])

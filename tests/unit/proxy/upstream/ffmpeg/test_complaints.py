@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.upstream import complaints
+from proxy.upstream.ffmpeg import complaints
 
 URL = "rtsp://camera:open%20sesame@cam.lan:554/live/s3cret?auth=letmein&channel=1"
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from proxy.upstream import leash
+from proxy.upstream.ffmpeg import leash
 
 PARENT = """
 import os, subprocess, sys, time

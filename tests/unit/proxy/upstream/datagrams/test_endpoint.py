@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import UpstreamForbiddenError
-from proxy.upstream.endpoint import Endpoint, parse
+from proxy.upstream.datagrams.endpoint import Endpoint, parse
 
 
 @pytest.mark.parametrize(

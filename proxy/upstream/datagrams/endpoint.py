@@ -12,11 +12,10 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from proxy.errors import UpstreamForbiddenError
+from proxy.upstream import address
 
 SCHEMES: Final = frozenset({"udp", "rtp"})
-NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?\.?")
 INTERFACE: Final = re.compile(r"[0-9A-Za-z._:-]{1,45}")
-CONTROLS: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Endpoint:
 
 def parse(url: str) -> Endpoint:
     """Raise UpstreamForbiddenError with a text for the one who wrote the URL."""
-    if CONTROLS.search(url):
+    if address.CONTROLS.search(url):
         raise UpstreamForbiddenError("the upstream's URL has a space or a control character")
     try:
         parts = urlsplit(url)
@@ -50,17 +49,12 @@ def parse(url: str) -> Endpoint:
     if parts.path not in {"", "/"} or parts.fragment:
         raise UpstreamForbiddenError(f"{parts.scheme} has no path")
     host = parts.hostname or ""
-    if host and not is_host(host):
+    if host and not address.is_host(host):
         raise UpstreamForbiddenError("the upstream's host is neither an address nor a name")
     source, interface = _options(parts)
-    if source and _is_address(host) and _version(source) != _version(host):
+    if source and address.is_literal(host) and _version(source) != _version(host):
         raise UpstreamForbiddenError("the source and the group are of different IP versions")
     return Endpoint(host, port, parts.scheme == "rtp", source, interface)
-
-
-def is_host(text: str) -> bool:
-    """Whether it is an IP address, or may be a name."""
-    return _is_address(text) or NAME.fullmatch(text) is not None
 
 
 def _options(parts: SplitResult) -> tuple[str, str]:
@@ -76,18 +70,10 @@ def _options(parts: SplitResult) -> tuple[str, str]:
                     raise UpstreamForbiddenError("the interface is neither a name nor an address")
             case _:
                 raise UpstreamForbiddenError(f"{parts.scheme} knows the parameters interface and source only")
-    if source and not _is_address(source):
+    if source and not address.is_literal(source):
         raise UpstreamForbiddenError("the source is not an IP address")
     return str(ipaddress.ip_address(source)) if source else "", interface
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _version(address: str) -> int:
-    return ipaddress.ip_address(address).version
+def _version(literal: str) -> int:
+    return ipaddress.ip_address(literal).version
