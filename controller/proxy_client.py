@@ -287,6 +287,7 @@ def _to_session(view: contract.SessionView) -> Session:
         bitrate_bps=view.bitrate_bps,
         last_byte_age_seconds=view.last_byte_age_seconds,
         uptime_seconds=view.uptime_seconds,
+        datagrams_lost=view.datagrams_lost,
         spec_digest=view.spec_digest,
     )
 

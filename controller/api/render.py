@@ -323,6 +323,7 @@ def _seen(session: Session) -> schemas.SeenPart:
         "bitrate_bps": session.bitrate_bps,
         "last_byte_age_seconds": session.last_byte_age_seconds,
         "uptime_seconds": session.uptime_seconds,
+        "datagrams_lost": session.datagrams_lost,
     }
 
 
@@ -339,4 +340,5 @@ _NOT_SEEN: schemas.SeenPart = {
     "bitrate_bps": 0,
     "last_byte_age_seconds": None,
     "uptime_seconds": 0.0,
+    "datagrams_lost": 0,
 }

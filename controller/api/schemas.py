@@ -78,6 +78,8 @@ class SeenPart(TypedDict):
     bitrate_bps: int
     last_byte_age_seconds: float | None
     uptime_seconds: float
+    datagrams_lost: int
+    """Of ``udp`` and ``rtp`` upstreams: datagrams that never came, as far as that is known."""
 
 
 class SessionDocument(PlacedPart, SeenPart):

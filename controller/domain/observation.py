@@ -64,6 +64,7 @@ class Session:
     bitrate_bps: int = 0
     last_byte_age_seconds: float | None = None
     uptime_seconds: float = 0.0
+    datagrams_lost: int = 0
     spec_digest: str = ""
     """The proxy's fingerprint of the spec that runs."""
 

@@ -41,6 +41,7 @@ export interface SessionDocument {
   bitrate_bps: number;
   last_byte_age_seconds: number | null;
   uptime_seconds: number;
+  datagrams_lost: number;
 }
 
 export interface StreamSessionDocument extends SessionDocument {
