@@ -4,6 +4,7 @@ Every field is also the variable ``PENSTOCK_PROXY_<FIELD>``. Values are checked 
 what others need. Nothing here changes while the process runs.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _to_none(value: object) -> object:
 def _check_folder(value: Path | None) -> Path | None:
     if value is not None and not value.is_absolute():
         raise ValueError("must be an absolute path")
-    return value
+    return None if value is None else Path(os.path.normpath(value))
 
 
 ListenAddress = Annotated[Address, NoDecode, BeforeValidator(parse_address)]

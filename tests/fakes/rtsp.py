@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from proxy.upstream import demo
 
-PASSWORD = "open-sesame"
+PASSWORD = "open'sesame"
 AUTHORIZATION = "Basic " + base64.b64encode(f"camera:{PASSWORD}".encode()).decode()
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
 RTP_PAYLOAD_BYTES = 7 * 188

@@ -1,5 +1,7 @@
 """The proxy's settings: what is accepted, what refuses to start, and that no value of a secret is ever told."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -57,6 +59,8 @@ def test_loopback_needs_no_token(http: str):
         ({"http": "::1:80"}, "in brackets"),
         ({"http": "a:99999"}, "is not a port"),
         ({"public_url": "ftp://x"}, "PENSTOCK_PROXY_PUBLIC_URL"),
+        ({"files_dir": "clips"}, "PENSTOCK_PROXY_FILES_DIR"),
+        ({"multicast_interface": "eth0/.."}, "PENSTOCK_PROXY_MULTICAST_INTERFACE"),
         ({"ring_bytes": 1}, "PENSTOCK_PROXY_RING_BYTES"),
         ({"backoff_min_seconds": 9, "backoff_max_seconds": 1}, "PENSTOCK_PROXY_BACKOFF_MAX_SECONDS: must not be less"),
         ({"id": "a b"}, "PENSTOCK_PROXY_ID"),
@@ -83,3 +87,9 @@ def test_settings_do_not_change():
 
 def test_a_wildcard_is_not_told_to_viewers():
     assert "0.0.0.0" not in settings.load({"http": "0.0.0.0:80", "control_token": "t"}).viewers_url
+
+
+def test_the_folder_of_files_is_told_plainly(monkeypatch: pytest.MonkeyPatch):
+    assert settings.load({"files_dir": "/srv/../srv/clips/"}).files_dir == Path("/srv/clips")
+    monkeypatch.setenv("PENSTOCK_PROXY_FILES_DIR", "")
+    assert settings.load().files_dir is None
