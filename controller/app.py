@@ -28,6 +28,7 @@ from controller.api import application
 from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
+from controller.domain.budgets import Limits
 from controller.domain.model import Key, ProxyId, SourceId, StreamId
 from controller.domain.observation import Viewer
 from controller.domain.plan import Plan, Policy
@@ -344,6 +345,12 @@ def _policy(settings: Settings) -> Policy:
         flow_grace=timedelta(seconds=settings.flow_grace_seconds),
         stall_timeout=None if stall is None else timedelta(seconds=stall),
         fingerprint=fingerprint,
+        limits=Limits(
+            evidenced_per_second=settings.stops_evidenced_per_second,
+            unevidenced_per_second=settings.stops_unevidenced_per_second,
+            unevidenced_share=settings.stops_unevidenced_share,
+            unevidenced_min=settings.stops_unevidenced_min,
+        ),
     )
 
 

@@ -206,6 +206,16 @@ class Settings(DatabaseSettings):
     flow_grace_seconds: PositiveFloat = Field(
         10, description="A wanted upstream that delivers nothing for this long turns its stream STALLED."
     )
+    stops_evidenced_per_second: PositiveFloat = Field(
+        5, description="Sessions that are proven to be over are stopped at this rate on each proxy, as repairs."
+    )
+    stops_unevidenced_per_second: PositiveFloat = Field(
+        1, description="Sessions of which the database knows nothing are stopped at this rate, over all."
+    )
+    stops_unevidenced_share: float = Field(
+        0.1, ge=0, le=1, description="Of all sessions, so many may be stopped without evidence in ten minutes,"
+    )
+    stops_unevidenced_min: PositiveInt = Field(3, description="or so many, whichever is more. Beyond, a breaker opens.")
     lost_after_seconds: PositiveFloat = Field(
         45, description="The streams of a proxy that cannot be reached for this long are placed elsewhere."
     )

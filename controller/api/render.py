@@ -4,13 +4,15 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.api import schemas
+from controller.api import operator_schemas, schemas
 from controller.api.redaction import MASK, redact
 from controller.api.seen import Seen, media_url
+from controller.domain.breaker import Breaker
 from controller.domain.controls import Control
 from controller.domain.model import Output, Placement, Run, Stream, StreamSpec
 from controller.domain.observation import ProxyView, Session, Viewer
 from controller.domain.plan import Action
+from controller.store.approvals import Approval
 from controller.store.drift import KnownDrift
 from controller.store.history import Entry
 from controller.store.quarantine import Refusal
@@ -187,7 +189,7 @@ def drift(known: KnownDrift) -> schemas.DriftDocument:
     }
 
 
-def control(held: Control) -> schemas.ControlDocument:
+def control(held: Control) -> operator_schemas.ControlDocument:
     return {
         "scope": held.scope,
         "subject": held.subject,
@@ -197,6 +199,22 @@ def control(held: Control) -> schemas.ControlDocument:
         "why": held.why,
         "set_at": held.set_at,
         "expires_at": held.expires_at,
+    }
+
+
+def breaker(state: Breaker) -> operator_schemas.BreakerDocument:
+    return {"is_open": state.is_open, "opened_at": state.opened_at, "cause": state.cause}
+
+
+def approval(given: Approval) -> operator_schemas.ApprovalDocument:
+    return {
+        "id": given.id,
+        "digest": given.digest,
+        "owner": given.owner,
+        "why": given.why,
+        "at": given.at,
+        "expires_at": given.expires_at,
+        "used_at": given.used_at,
     }
 
 

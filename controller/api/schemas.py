@@ -10,8 +10,8 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from controller.api.operator_schemas import BreakerDocument
 from controller.domain.admission import Verdict
-from controller.domain.controls import Scope
 from controller.domain.model import (
     ConditionStatus,
     ConditionType,
@@ -297,24 +297,6 @@ class ActionDocument(TypedDict):
     gate: str
 
 
-class ControlDocument(TypedDict):
-    """What an operator allows the control loop to do. ``subject`` is a proxy's id or a key; empty for everything."""
-
-    scope: Scope
-    subject: str
-    name: str
-    value: str
-    owner: str
-    why: str
-    set_at: datetime
-    expires_at: datetime | None
-
-
-class ControlList(TypedDict):
-    items: list[ControlDocument]
-    next_cursor: Cursor
-
-
 class CycleDocument(TypedDict):
     """One look of the control loop."""
 
@@ -340,6 +322,9 @@ class PlanDocument(TypedDict):
     next_cursor: Cursor
     is_empty: bool
     """Whether carrying it out would change nothing."""
+    digest: str
+    """What to approve, so that everything held for want of evidence is done; empty when nothing is."""
+    breaker: BreakerDocument
 
 
 class RunDocument(TypedDict):

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import StringConstraints
 from pydantic_core import to_json
 
 from controller.announcements import LABEL_NAME_PATTERN, NAME_PATTERN, NO_CONTROLS
@@ -69,6 +70,12 @@ StatusHere = Annotated[
 LabelsHere = Annotated[
     list[str], Query(description="`name=value`: only streams with this label. Repeated: with all of them.")
 ]
+
+
+# Of bodies: who wants something, why, and what of.
+Owner = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROLS)]
+Remark = Annotated[str, StringConstraints(max_length=200, pattern=NO_CONTROLS)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 
 
 def parse_statuses(given: Iterable[str]) -> tuple[State, ...]:

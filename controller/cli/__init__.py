@@ -66,6 +66,7 @@ for command in (
     act.kick,
     act.apply,
     act.plan,
+    act.approve,
     act.reconcile,
     controls.pause,
     controls.resume,

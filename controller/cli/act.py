@@ -9,6 +9,7 @@ import click
 
 from controller.cli import tables
 from controller.cli.client import Api, Item, RefusedError
+from controller.cli.controls import owner_option, why_option
 from controller.cli.get import complete_keys, find, output_option, show
 
 
@@ -74,7 +75,25 @@ def read_wishes(text: str) -> list[dict[str, Any]]:
 @click.pass_obj
 def plan(api: Api, output: str) -> None:
     """Show what the control loop would do now, and what it holds back. Nothing is done."""
-    _show_actions(api.get("/reconcile/plan"), output, "Nothing to do: what runs is what should run.")
+    answer = api.get("/reconcile/plan")
+    _show_actions(answer, output, "Nothing to do: what runs is what should run.")
+    if output in ("json", "yaml"):
+        return
+    if answer["breaker"]["is_open"]:
+        click.echo(f"The breaker is open since {answer['breaker']['opened_at']}: {answer['breaker']['cause']}.")
+    if answer["digest"]:
+        click.echo(f"To have done what is held for want of evidence: penstock approve {answer['digest']}")
+
+
+@click.command()
+@click.argument("digest")
+@owner_option
+@why_option
+@click.pass_obj
+def approve(api: Api, digest: str, owner: str, why: str) -> None:
+    """Approve what `penstock plan` holds for want of evidence: exactly that, once, within 15 minutes."""
+    given = api.post("/reconcile/approvals", {"digest": digest, "owner": owner, "why": why})
+    click.echo(f"{digest}: approved by {given['owner']} until {given['expires_at']}")
 
 
 @click.command()

@@ -32,8 +32,12 @@ def page() -> str:
         "",
         "## Kinds",
         "",
-        "| kind | class | what it is | evidence | what is done | grace | gates |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "Budgets: E is for each proxy, so many a second (`PENSTOCK_STOPS_EVIDENCED_PER_SECOND`). N is over all, so",
+        "many a second (`PENSTOCK_STOPS_UNEVIDENCED_PER_SECOND`), in ten minutes no more than a part of all sessions",
+        "(`PENSTOCK_STOPS_UNEVIDENCED_SHARE`, `PENSTOCK_STOPS_UNEVIDENCED_MIN`). More than that opens the breaker.",
+        "",
+        "| kind | class | what it is | evidence | what is done | grace | budget | gates |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| `{kind}` | {_cells(rule)} |" for kind, rule in RULES.items()),
         "",
         "## Gates",
@@ -55,10 +59,12 @@ def page() -> str:
 
 
 def _cells(rule: Rule) -> str:
-    gates = (*rule.gates, *GATES_OF_CLASS[rule.drift_class])
+    paid = (GateKind.BUDGET,) if rule.budget is not None else ()
+    gates = (*rule.gates, *GATES_OF_CLASS[rule.drift_class], *paid)
     shown = ", ".join(f"`{gate}`" for gate in gates)
     grace = f"`{rule.grace}`" if rule.grace is not None else ""
-    return f"{rule.drift_class} | {rule.what} | {rule.evidence} | {rule.action} | {grace} | {shown}"
+    budget = rule.budget or ""
+    return f"{rule.drift_class} | {rule.what} | {rule.evidence} | {rule.action} | {grace} | {budget} | {shown}"
 
 
 def _numbers() -> Iterator[str]:

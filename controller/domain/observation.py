@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
+from controller.domain.breaker import Breaker
 from controller.domain.controls import Controls
 from controller.domain.model import BootId, CommandKind, Key, Output, ProxyId, Run, Stream, StreamId
 
@@ -160,6 +161,11 @@ class Desired:
     """(stream, generation, proxy) with a command waiting in the outbox."""
     stuck: tuple[StuckCommand, ...] = ()
     """Of the commands that wait: those that were sent many times."""
+    closed_since: int = 0
+    """Runs that were CLOSED since the last full reading of whoever asks."""
+    breaker: Breaker = field(default_factory=Breaker)
+    approvals: frozenset[str] = frozenset()
+    """Digests of plans that operators have approved, and that were not used yet."""
     controls: Controls = UNLIMITED
     """What operators allow."""
     keys: frozenset[Key] | None = None

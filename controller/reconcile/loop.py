@@ -7,12 +7,14 @@ proxy is told, and no network is awaited inside a transaction. One of them works
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
+from controller.domain.breaker import Breaker
 from controller.domain.model import Key
 from controller.domain.observation import Observed
-from controller.domain.plan import Action, GateKind, Plan, Policy, Standing, Verb
+from controller.domain.plan import Action, DriftClass, GateKind, Plan, Policy, Standing, Verb
 from controller.errors import DatabaseError, ProxyUnreachableError
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.observe import Observer
@@ -30,6 +32,9 @@ RETRY_SECONDS = 1.0
 
 STARTUP_SECONDS = 0.5
 """Between looks, while something waits for this controller to know enough to stop anything."""
+
+BUDGET_SECONDS = 1.0
+"""Between looks at what waits for its turn to be stopped."""
 
 SYNC_SECONDS = 0.2
 """Between looks at a proxy that has just booted, until all that should run there has been asked for."""
@@ -65,6 +70,10 @@ class Reconciler:
         self._ask_for_births = ask_for_births
         self._startup = startup
         self._recollection = Recollection()
+        self.standing = Standing()
+        """What the next plan begins with."""
+        self.breaker = Breaker()
+        """As the last plan left it."""
         self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
         self.cycles = 0
@@ -113,13 +122,12 @@ class Reconciler:
             views=views,
         )
         self._recollection.note_written(views)
+        self._keep(made)
         if saved.stale:
             self._queue.ring(saved.stale)
         if not planned.is_empty:
             self._dispatcher.wake()
             self._changed()
-        if any(action.gate_kind is GateKind.STARTUP for action in planned.actions):
-            self._queue.ring_all(STARTUP_SECONDS)
         self._report(look, made, began)
         if planned.asks_for_births:
             await self._ask_for_births()
@@ -128,10 +136,24 @@ class Reconciler:
         self.cycles += 1
         return planned
 
+    def _keep(self, made: Made) -> None:
+        """What is saved is what the next plan begins with; what is held for a moment is looked at in a moment."""
+        planned, before = made.plan, made.desired.breaker
+        self.standing, self.breaker = planned.standing, planned.breaker
+        if planned.breaker.is_open and not before.is_open:
+            log.error("breaker.opened", cause=planned.breaker.cause, digest=planned.digest)
+        elif before.is_open and not planned.breaker.is_open:
+            log.warning("breaker.closed", cause=before.cause, approval=planned.approval)
+        if any(action.gate_kind is GateKind.STARTUP for action in planned.actions):
+            self._queue.ring_all(STARTUP_SECONDS)
+        waiting = {Key(action.key) for action in planned.actions if _waits_for_its_turn(action)}
+        if waiting:
+            self._queue.ring(waiting, BUDGET_SECONDS)
+
     async def _plan(self, keys: frozenset[Key] | None) -> Made:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        standing = Standing(self._startup())
+        standing = replace(self.standing, startup=self._startup())
         return await self._database.read(
             plans.make, observed, self._policy, keys, recollection=self._recollection, standing=standing
         )
@@ -186,6 +208,11 @@ class Reconciler:
             drifts=sum(1 for action in planned.actions if action.drift is not None),
             seconds=round(time.perf_counter() - began, 4),
         )
+
+
+def _waits_for_its_turn(action: Action) -> bool:
+    is_proven = action.drift is not None and action.drift.kind.drift_class is DriftClass.EVIDENCED
+    return is_proven and action.gate_kind is GateKind.BUDGET
 
 
 def _log_drift(action: Action) -> None:

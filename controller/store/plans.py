@@ -1,7 +1,7 @@
 """A plan: made on one reading, and written down, in one transaction, before anything is done about it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from controller.domain.model import Change, Key
 from controller.domain.observation import Desired, Observed, ProxyView
 from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, Verb, plan
-from controller.store import dialects, drift, outbox, proxies, runs, streams
+from controller.store import approvals, breaker, dialects, drift, outbox, proxies, runs, streams
 from controller.store.recollection import Recollection
 
 
@@ -40,6 +40,8 @@ def make(
     listed = {s.stream_id for view in observed.proxies for s in view.sessions if keys is None or s.key in keys}
     unfinished = recollection.read(session) if keys is None else None
     desired = streams.desired(session, listed, keys, unfinished=unfinished)
+    if keys is None and standing.glance is not None:
+        desired = replace(desired, closed_since=streams.count_closed_since(session, standing.glance.at))
     now = dialects.db_now(session)
     return Made(desired, observed, now, plan(desired, observed, policy, now, standing))
 
@@ -75,9 +77,14 @@ def save(
         duration_seconds: of the cycle, until now.
         views: those of the proxies that are worth remembering, as they were seen.
     """
+    stops = planned.stops
+    if planned.approval and not approvals.use(session, planned.approval, now=now):
+        stops = ()  # somebody else has used it up meanwhile
+    elif planned.is_breaker_changed:
+        breaker.save(session, planned.breaker)
     stale = _find_stale(session, planned.changes)
     streams.save(session, [c for c in planned.changes if c.run.stream.key not in stale], now=now)
-    outbox.add(session, planned.stops, now=now)
+    outbox.add(session, stops, now=now)
     outbox.drop_overtaken(session, now=now)
     unseen = {view.proxy_id for view in observed.proxies if not view.is_fresh}
     drift.sync(session, planned.actions, now=now, keys=keys, unseen=unseen)

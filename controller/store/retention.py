@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from controller.store import dialects, drift, floors, history, outbox, quarantine, runs, streams
+from controller.store import approvals, dialects, drift, floors, history, outbox, quarantine, runs, streams
 
 SETTLED_KEPT = timedelta(hours=1)
 """How long commands that were answered can be looked up."""
@@ -29,6 +29,7 @@ def prune(session: Session, *, age: timedelta, rows_max: int, limit: int) -> int
         streams.prune(session, closed_before=before, forgotten_before=forgotten_before, limit=limit)
         + history.prune(session, before=before, keep_max=rows_max, limit=limit)
         + runs.prune(session, before=before, keep_max=rows_max, limit=limit)
+        + approvals.prune(session, before=before, keep_max=rows_max, limit=limit)
         + quarantine.prune(session, before=before, keep_max=rows_max, limit=limit)
         + drift.prune(session, repaired_before=before, limit=limit)
         + floors.prune(session, raised_before=forgotten_before, limit=limit)

@@ -32,7 +32,7 @@ from controller.domain.controls import Controls
 from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
-from controller.store import batches, controls, cursors, dialects, drift, outbox, rows
+from controller.store import approvals, batches, breaker, controls, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page
 from controller.store.tables import outbox as commands
 from controller.store.tables import placements, streams, transitions
@@ -89,8 +89,17 @@ def desired(
         pending=outbox.pending(session, keys),
         stuck=outbox.stuck(session, keys),
         controls=Controls(controls.load_now(session)),
+        breaker=breaker.load(session),
+        approvals=approvals.load_valid(session, dialects.db_now(session)),
         keys=None if keys is None else frozenset(keys),
     )
+
+
+def count_closed_since(session: Session, since: datetime) -> int:
+    """Count the runs that were CLOSED at or after a time."""
+    query = select(func.count()).select_from(streams).where(streams.c.closed_at >= since)
+    found: int = session.execute(query).scalar_one()
+    return found
 
 
 def versions(session: Session, stream_ids: Collection[StreamId]) -> dict[StreamId, int]:

@@ -307,6 +307,29 @@ controls = Table(
     CheckConstraint("scope IN ('global', 'proxy', 'stream')", name="scope"),
 )
 
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("digest", CleanText, nullable=False),
+    Column("owner", CleanText, nullable=False),
+    Column("why", CleanText, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+    Index("ix_approvals_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+breaker = Table(
+    "breaker",
+    metadata,
+    Column("name", CleanText, primary_key=True),
+    Column("opened_at", UtcDateTime),
+    Column("cause", CleanText, nullable=False),
+    Column("spent", JSON, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from controller.announcements import NO_CONTROLS
-from controller.api import render, schemas
+from controller.api import operator_schemas, render
 from controller.api.problems import documented
 from controller.api.services import Services
-from controller.api.wire import KeyInPath, ServicesHere, answer
+from controller.api.wire import KeyInPath, Owner, Remark, ServicesHere, answer
 from controller.domain.controls import MODE, PAUSE, Mode, Scope
 from controller.errors import NotFoundError
 from controller.store import controls
@@ -27,8 +27,6 @@ SECONDS_MAX = 366 * 86400.0
 ProxyInPath = Annotated[
     str, Path(min_length=1, max_length=256, pattern=NO_CONTROLS, description="The id of a proxy; it need not run.")
 ]
-Text = Annotated[str, StringConstraints(max_length=200, pattern=NO_CONTROLS)]
-Owner = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROLS)]
 Seconds = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
 
 
@@ -39,7 +37,7 @@ class PauseRequest(BaseModel):
 
     for_seconds: Seconds
     owner: Owner
-    why: Text = ""
+    why: Remark = ""
 
 
 class ModeRequest(BaseModel):
@@ -49,18 +47,22 @@ class ModeRequest(BaseModel):
 
     mode: Mode
     owner: Owner
-    why: Text = ""
+    why: Remark = ""
     for_seconds: Seconds | None = None
 
 
-@router.get("/reconcile/controls", response_model=schemas.ControlList, summary="List the modes and pauses that hold")
+@router.get(
+    "/reconcile/controls", response_model=operator_schemas.ControlList, summary="List the modes and pauses that hold"
+)
 async def list_controls(services: ServicesHere) -> Response:
     held = await services.database.read(controls.load_now)
-    found: schemas.ControlList = {"items": [render.control(control) for control in held], "next_cursor": None}
+    found: operator_schemas.ControlList = {"items": [render.control(control) for control in held], "next_cursor": None}
     return answer(found)
 
 
-@router.put("/reconcile/pause", response_model=schemas.ControlDocument, summary="Let the control loop do nothing")
+@router.put(
+    "/reconcile/pause", response_model=operator_schemas.ControlDocument, summary="Let the control loop do nothing"
+)
 async def pause(services: ServicesHere, wish: PauseRequest) -> Response:
     return await _put(services, Scope.GLOBAL, "", wish)
 
@@ -70,7 +72,9 @@ async def resume(services: ServicesHere) -> Response:
     return await _remove(services, Scope.GLOBAL, "", PAUSE)
 
 
-@router.put("/reconcile/mode", response_model=schemas.ControlDocument, summary="Set how much the control loop may do")
+@router.put(
+    "/reconcile/mode", response_model=operator_schemas.ControlDocument, summary="Set how much the control loop may do"
+)
 async def set_mode(services: ServicesHere, wish: ModeRequest) -> Response:
     return await _put(services, Scope.GLOBAL, "", wish)
 
@@ -80,7 +84,9 @@ async def clear_mode(services: ServicesHere) -> Response:
     return await _remove(services, Scope.GLOBAL, "", MODE)
 
 
-@router.put("/proxies/{proxy_id}/pause", response_model=schemas.ControlDocument, summary="Do nothing to a proxy")
+@router.put(
+    "/proxies/{proxy_id}/pause", response_model=operator_schemas.ControlDocument, summary="Do nothing to a proxy"
+)
 async def pause_proxy(services: ServicesHere, proxy_id: ProxyInPath, wish: PauseRequest) -> Response:
     return await _put(services, Scope.PROXY, proxy_id, wish)
 
@@ -90,7 +96,9 @@ async def resume_proxy(services: ServicesHere, proxy_id: ProxyInPath) -> Respons
     return await _remove(services, Scope.PROXY, proxy_id, PAUSE)
 
 
-@router.put("/proxies/{proxy_id}/mode", response_model=schemas.ControlDocument, summary="Set the mode of a proxy")
+@router.put(
+    "/proxies/{proxy_id}/mode", response_model=operator_schemas.ControlDocument, summary="Set the mode of a proxy"
+)
 async def set_proxy_mode(services: ServicesHere, proxy_id: ProxyInPath, wish: ModeRequest) -> Response:
     return await _put(services, Scope.PROXY, proxy_id, wish)
 
@@ -100,7 +108,7 @@ async def clear_proxy_mode(services: ServicesHere, proxy_id: ProxyInPath) -> Res
     return await _remove(services, Scope.PROXY, proxy_id, MODE)
 
 
-@router.put("/streams/{name}/pause", response_model=schemas.ControlDocument, summary="Do nothing about a key")
+@router.put("/streams/{name}/pause", response_model=operator_schemas.ControlDocument, summary="Do nothing about a key")
 async def pause_stream(services: ServicesHere, name: KeyInPath, wish: PauseRequest) -> Response:
     return await _put(services, Scope.STREAM, name, wish)
 
@@ -110,7 +118,7 @@ async def resume_stream(services: ServicesHere, name: KeyInPath) -> Response:
     return await _remove(services, Scope.STREAM, name, PAUSE)
 
 
-@router.put("/streams/{name}/mode", response_model=schemas.ControlDocument, summary="Set the mode of a key")
+@router.put("/streams/{name}/mode", response_model=operator_schemas.ControlDocument, summary="Set the mode of a key")
 async def set_stream_mode(services: ServicesHere, name: KeyInPath, wish: ModeRequest) -> Response:
     return await _put(services, Scope.STREAM, name, wish)
 

@@ -7,9 +7,12 @@ old generation goes only when this very observation shows the new one.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
+from controller.domain.budgets import Purse
 from controller.domain.observation import Desired, Observed
+from controller.domain.plan import unevidenced
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
@@ -48,7 +51,8 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         standing: what the controller that plans brings along from its earlier plans.
     """
     fleet = Fleet(observed, desired.keys)
-    scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing))
+    purse = Purse(standing.budgets, policy.limits, now, is_braked=desired.breaker.is_open)
+    scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse))
     actions: list[Action] = []
     changes = []
     runs = []
@@ -65,8 +69,20 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
             changes.append(change)
     orphans = OrphanPlanner(runs, scene)
     orphans.plan()
+    verdict = unevidenced.decide(orphans.due, scene, standing)
+    orphans.settle(verdict)
     actions += [*orphans.actions, *_report_stuck(desired, fleet)]
-    return Plan(tuple(actions), tuple(changes), tuple(orphans.stops), orphans.asks_for_births)
+    return Plan(
+        actions=tuple(actions),
+        changes=tuple(changes),
+        stops=tuple(orphans.stops),
+        standing=replace(standing, budgets=purse.left, glance=verdict.glance, quiet=verdict.quiet),
+        breaker=verdict.breaker,
+        is_breaker_changed=verdict.breaker != desired.breaker,
+        digest=verdict.digest,
+        approval=verdict.approval,
+        asks_for_births=orphans.asks_for_births,
+    )
 
 
 def _report_stuck(desired: Desired, fleet: Fleet) -> Iterator[Action]:

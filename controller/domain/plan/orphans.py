@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from controller.domain.model import Command, CommandKind, Key, Run, StreamId
 from controller.domain.observation import ProxyView, Session
 from controller.domain.plan.scene import Scene
-from controller.domain.plan.taxonomy import DriftKind, GateKind
+from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
+from controller.domain.plan.unevidenced import Due, Verdict
 from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Verb
 
 
@@ -28,6 +29,8 @@ class OrphanPlanner:
                 self._newest[stream.key] = run
         self.actions: list[Action] = []
         self.stops: list[Command] = []
+        self.due: list[Due] = []
+        """What would be stopped without evidence: decided upon together, by ``unevidenced``."""
         self.asks_for_births = False
         """Whether something was seen for the first time that a source may claim."""
 
@@ -94,10 +97,22 @@ class OrphanPlanner:
         if (session.stream_id, session.generation, view.proxy_id) in self._desired.pending:
             self._hold(drift, SENT)
             return
-        gate = self._scene.warden.may_stop(session.key, view.proxy_id)
+        gate = self._scene.warden.may_stop(session.key, view.proxy_id, kind=kind)
         if gate is not None:
             self._hold(drift, gate)
-            return
+        elif kind.drift_class is DriftClass.UNEVIDENCED:
+            self.due.append(Due(view, session, drift))
+        else:
+            self._order(view, session, drift)
+
+    def settle(self, verdict: Verdict) -> None:
+        """Carry out what was decided about the sessions that were due."""
+        for one, gate in verdict.held:
+            self._hold(one.drift, gate)
+        for one in verdict.stopped:
+            self._order(one.view, one.session, one.drift)
+
+    def _order(self, view: ProxyView, session: Session, drift: Drift) -> None:
         self.stops.append(
             Command(
                 kind=CommandKind.STOP,
@@ -107,7 +122,7 @@ class OrphanPlanner:
                 key=session.key,
                 epoch=session.epoch,
                 generation=session.generation,
-                why=f"{kind}: {evidence}",
+                why=f"{drift.kind}: {drift.evidence}",
             )
         )
         self.actions.append(

@@ -215,13 +215,15 @@ class RunPlanner:
             self.draft.because(Cause(RECONCILER, f"the session finished: {session.finished_reason}"))
             self.draft.send(Event.SESSION_FINISHED, facts, reason=reason, detail=detail)
             return
-        if self._is_start_held(placement, f"the session failed: {detail}"):
+        why = f"the session failed: {detail}"
+        if self._is_start_held(placement, why):
             return
         self.draft.mark_stopping(placement.generation)
-        if self._scene.warden.may_stop(self._stream.key, placement.proxy_id, is_decided=True) is None:
-            self.draft.command(CommandKind.STOP, placement.generation, "the session failed")
         self.draft.count_failure(self._policy.backoff.delay(self._stream.failures))
-        self._steps.act(Verb.STOP, placement, f"the session failed: {detail}")
+        gate = self._scene.warden.may_stop(self._stream.key, placement.proxy_id, is_decided=True)
+        if not self._steps.is_held(gate, placement, why):
+            self.draft.command(CommandKind.STOP, placement.generation, "the session failed")
+            self._steps.act(Verb.STOP, placement, why)
         self._advance(Event.SESSION_FINISHED, detail)
 
     def _check_flow(self, session: Session) -> None:
@@ -246,7 +248,7 @@ class RunPlanner:
         if wished != session.spec_digest:
             evidence = f"the proxy runs spec {session.spec_digest}, the row wishes {wished}"
             drift = self._steps.drift(DriftKind.WRONG_SPEC, evidence, placement)
-            gate = self._scene.warden.may_stop(self._stream.key, placement.proxy_id)
+            gate = self._scene.warden.may_stop(self._stream.key, placement.proxy_id, kind=drift.kind)
             if not self._steps.is_held(gate, placement, evidence, drift):
                 self._replace(placement, drift)
 

@@ -23,7 +23,7 @@ class Stopping:
             return
         evidence = f"the stream is {self._draft.run.stream.state}, its placement is wanted"
         drift = self._steps.drift(DriftKind.PLACEMENT_NOT_STOPPING, evidence, placement)
-        gate = self._scene.warden.may_stop(self._draft.run.stream.key, placement.proxy_id)
+        gate = self._scene.warden.may_stop(self._draft.run.stream.key, placement.proxy_id, kind=drift.kind)
         if self._steps.is_held(gate, placement, evidence, drift):
             return
         self._draft.mark_stopping(placement.generation)

@@ -69,6 +69,12 @@ class GateKind(StrEnum):
     """It may right itself: it has to last, and to be seen again."""
     CONTROL = "control"
     """An operator's mode or pause does not allow it."""
+    BUDGET = "budget"
+    """So much may be stopped in so much time, and no more."""
+    FULL_LOOK = "full_look"
+    """It is decided in a look at everything only."""
+    BREAKER = "breaker"
+    """The breaker is open."""
     STARTUP = "startup"
     """This controller has just started: it does not know yet what it has to know before it stops anything."""
 
@@ -83,6 +89,9 @@ _MEANINGS = {
     GateKind.REPLACEMENT: "this very observation has to show the session that takes its place",
     GateKind.GRACE: "it may right itself: it has to last for its grace, and to be seen again",
     GateKind.CONTROL: "an operator's mode or pause does not allow it; the gate names it, with its owner and its end",
+    GateKind.BUDGET: "so much may be stopped in so much time, and no more",
+    GateKind.FULL_LOOK: "it is decided in a look at everything only: a part does not show how much is concerned",
+    GateKind.BREAKER: "the breaker is open: two quiet plans in a row close it, or an approval of exactly what it holds",
     GateKind.STARTUP: "this controller has just begun to lead: nothing is stopped before every proxy was listed or is"
     " known to be unreachable, and what waited at the broker is taken in, or ten seconds have passed",
 }
@@ -245,7 +254,7 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
 GATES_OF_CLASS: Mapping[DriftClass, tuple[GateKind, ...]] = MappingProxyType({
     _A: (GateKind.CONTROL,),
     _E: (GateKind.SENT, GateKind.CONTROL, GateKind.STARTUP),
-    _N: (GateKind.SENT, GateKind.CONTROL, GateKind.STARTUP),
+    _N: (GateKind.SENT, GateKind.CONTROL, GateKind.STARTUP, GateKind.FULL_LOOK, GateKind.BREAKER),
     _R: (GateKind.REPORTED,),
 })  # fmt: skip
 """What may hold back an action of each class, whatever its kind."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from controller.domain.breaker import Breaker, Glance
+from controller.domain.budgets import Budgets, Limits
 from controller.domain.model import Change, Command, Key, StreamSpec
 from controller.domain.observation import DriftKey
 from controller.domain.plan.taxonomy import DriftKind, GateKind
@@ -100,6 +102,8 @@ class Policy:
     """A wanted upstream, or a proxy, that has been silent for this long makes its stream STALLED."""
     stall_timeout: timedelta | None = None
     """STALLED for this long is ENDED, for streams that announce none themselves. None: never."""
+    limits: Limits = field(default_factory=Limits)
+    """How much may be stopped in how much time."""
     backoff: Backoff = field(default_factory=Backoff)
     fingerprint: Callable[[Key, StreamSpec], str] | None = None
     """What a proxy reports of the session that runs this spec for this key. None: it is not compared."""
@@ -116,6 +120,11 @@ class Standing:
 
     startup: str = ""
     """Why it must not stop anything yet; empty when it may."""
+    budgets: Budgets = field(default_factory=Budgets)
+    glance: Glance | None = None
+    """What its last full reading looked like."""
+    quiet: int = 0
+    """Full plans in a row that gave the open breaker no cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,15 @@ class Plan:
     """Per run; each holds only while the run's version is the one it was planned on."""
     stops: tuple[Command, ...] = ()
     """Stops of sessions that belong to no placement."""
+    standing: Standing = field(default_factory=Standing)
+    """What the next plan begins with."""
+    breaker: Breaker = field(default_factory=Breaker)
+    """As this plan leaves it."""
+    is_breaker_changed: bool = False
+    digest: str = ""
+    """Names what an approval of this plan would release; empty when there is nothing to approve."""
+    approval: str = ""
+    """The approval that this plan uses up."""
     asks_for_births: bool = False
     """Whether a session was seen for the first time that a source may know of and the database does not."""
 

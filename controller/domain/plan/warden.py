@@ -5,16 +5,18 @@ Asked just before a step is taken. None means that it may be; else the gate says
 
 from collections.abc import Sequence
 
+from controller.domain.budgets import Purse
 from controller.domain.controls import Control, Controls, Mode
-from controller.domain.plan.taxonomy import GateKind
+from controller.domain.plan.taxonomy import Budget, DriftKind, GateKind
 from controller.domain.plan.vocabulary import Gate, Standing
 
 
 class Warden:
     """Lets steps through, or names the gate that holds them."""
 
-    def __init__(self, controls: Controls, standing: Standing) -> None:
+    def __init__(self, controls: Controls, standing: Standing, purse: Purse) -> None:
         self._controls = controls
+        self.purse = purse
         self._startup = Gate(GateKind.STARTUP, standing.startup) if standing.startup else None
 
     @property
@@ -31,10 +33,17 @@ class Warden:
         mode, control = self._controls.limit(key, proxy_id)
         return None if mode is Mode.ENFORCE else _gate(control)
 
-    def may_stop(self, key: str, proxy_id: str, *, is_decided: bool = False) -> Gate | None:
-        """Whether a session may be stopped. ``is_decided``: its run has ended, this only tells its proxy again."""
-        gate = self.may_end(key, proxy_id)
-        return gate or (None if is_decided else self._startup)
+    def may_stop(
+        self, key: str, proxy_id: str, *, kind: DriftKind | None = None, is_decided: bool = False
+    ) -> Gate | None:
+        """Whether a session may be stopped, as a repair of this kind. If so, and it has a price, that is paid.
+
+        ``is_decided``: its run has ended, and this only tells its proxy again.
+        """
+        gate = self.may_end(key, proxy_id) or (None if is_decided else self._startup)
+        if gate is None and kind is not None and kind.rule.budget is Budget.EVIDENCED:
+            return None if self.purse.pay_evidenced(proxy_id) else OVERDRAWN
+        return gate
 
     def may_place(self, key: str, proxy_ids: Sequence[str]) -> Gate | None:
         """Whether a run may be placed on one of these proxies; it may where there is none to be forbidden."""
@@ -46,6 +55,9 @@ class Warden:
     def control_of(self, key: str) -> Control | None:
         """Return the control that an operator has set on this very key."""
         return self._controls.of_stream(key)
+
+
+OVERDRAWN = Gate(GateKind.BUDGET, "its turn: so many are stopped in a second on one proxy, and no more")
 
 
 def _gate(control: Control | None) -> Gate:

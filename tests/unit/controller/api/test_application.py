@@ -11,7 +11,7 @@ from controller.domain.events import MessageRefused, StatsReported
 from controller.domain.model import ANONYMOUS, Key, Output
 from controller.domain.observation import Viewer
 from controller.domain.plan import Action, Drift, DriftKind, Plan, Verb
-from controller.store import plans
+from controller.store import approvals, plans
 from controller.store.engine import Database
 from tests.fakes.api_world import P1, World, session_of
 from tests.fakes.asgi import Client
@@ -46,6 +46,7 @@ async def full_world(world: World) -> World:
         MessageRefused("penstock/v1/x", b"\xff\x00", 2, "not JSON"),
         StatsReported(ANONYMOUS, Key("cam-7"), (("fps", 25.0),)),
     )
+    await world.database.write(approvals.give, "0123456789ab", owner="bob", why="")
     await world.client.put("/streams/cam-7/pause", {"for_seconds": 60, "owner": "bob"})
     found = Drift(DriftKind.STUCK_STOPPING, "cam-8", ended.stream.id, "p1", 1, "still listed 9 s after its stop")
     action = Action(Verb.RESEND, "cam-8", ended.stream.id, "p1", 1, "still listed after its stop", found)

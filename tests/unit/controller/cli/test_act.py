@@ -11,6 +11,9 @@ ACTION = {
 }  # fmt: skip
 
 
+CALM = {"digest": "", "breaker": {"is_open": False, "opened_at": None, "cause": ""}}
+
+
 def test_stop_asks_for_exactly_that_run(penstock, api):
     api.answers["DELETE /streams/01a20467-1aeb-7c0a-b90e-e153d3242505"] = 202, {"key": "cam-7", "state": "ENDED"}
     done = penstock("stop", "cam-7", "--yes")
@@ -76,11 +79,11 @@ def test_what_is_no_such_file_is_refused_before_anything_is_sent(text, says):
 
 
 def test_a_plan_is_a_table_or_a_word(penstock, api):
-    api.answers["GET /reconcile/plan"] = 200, {"items": [ACTION], "is_empty": False}
+    api.answers["GET /reconcile/plan"] = 200, CALM | {"items": [ACTION], "is_empty": False}
     assert penstock("plan").stdout.splitlines()[1].split() == [
         "place", "cam-7", "local", "2", "-", "-", "no", "placement",
     ]  # fmt: skip
-    api.answers["GET /reconcile/plan"] = 200, {"items": [], "is_empty": True}
+    api.answers["GET /reconcile/plan"] = 200, CALM | {"items": [], "is_empty": True}
     assert penstock("plan").stdout == "Nothing to do: what runs is what should run.\n"
     assert penstock("plan", "-o", "json").stdout.split() == ["{", '"items":', "[]", "}"]
 
@@ -103,3 +106,21 @@ def test_completion_scripts_name_the_command(penstock, shell):
     script = penstock("completion", shell).stdout
     assert "_PENSTOCK_COMPLETE" in script
     assert "penstock" in script
+
+
+def test_a_plan_says_what_to_approve(penstock, api):
+    opened = {"is_open": True, "opened_at": "2026-03-01T00:00:00Z", "cause": "40 of 40 sessions"}
+    api.answers["GET /reconcile/plan"] = 200, {"items": [], "is_empty": True, "digest": "0123", "breaker": opened}
+    told = penstock("plan").stdout.splitlines()
+    assert told[-2:] == [
+        "The breaker is open since 2026-03-01T00:00:00Z: 40 of 40 sessions.",
+        "To have done what is held for want of evidence: penstock approve 0123",
+    ]
+    assert "breaker" not in penstock("plan", "-o", "json").stdout
+
+
+def test_an_approval_names_a_digest_and_an_owner(penstock, api):
+    api.answers["POST /reconcile/approvals"] = 201, {"owner": "bob", "expires_at": "2026-03-01T00:15:00Z"}
+    done = penstock("approve", "0123", "--owner", "bob")
+    assert (done.exit_code, done.stdout) == (0, "0123: approved by bob until 2026-03-01T00:15:00Z\n")
+    assert api.bodies == [{"digest": "0123", "owner": "bob", "why": ""}]

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from controller.domain import answers
 from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.breaker import Breaker
+from controller.domain.budgets import Budgets, Limits, Purse
 from controller.domain.controls import MODE, Control, Controls, Mode, Scope
 from controller.domain.events import Order, StopRequested, StreamAnnounced, StreamEndAnnounced
 from controller.domain.lifecycle import Draft
@@ -49,7 +51,7 @@ from controller.domain.observation import (
     Session,
     SessionState,
 )
-from controller.domain.plan import NEWCOMER, Plan, Policy, plan
+from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, plan
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
@@ -156,7 +158,11 @@ def fence_of(session: Session) -> Fence:
 class World:
     """One controller, one database, two proxies."""
 
-    def __init__(self, *, tells_held_fence: bool = True) -> None:
+    def __init__(self, *, tells_held_fence: bool = True, policy: Policy = POLICY) -> None:
+        self.policy = policy
+        self.standing = Standing()
+        self.breaker = Breaker()
+        self.approvals: frozenset[str] = frozenset()
         self.now = make.NOW
         self.proxies = {proxy_id: Proxy(proxy_id, tells_held_fence) for proxy_id in PROXIES}
         self.runs: dict[StreamId, Run] = {}
@@ -229,19 +235,37 @@ class World:
         closed = {i: self.runs[i].stream for i in seen if i in self.runs and self.runs[i] not in runs}
         pending = frozenset((c.stream_id, c.generation, c.proxy_id) for c in self.outbox)
         drifts = MappingProxyType(dict(self.drifts))
-        return Desired(runs, MappingProxyType(closed), drifts, pending, controls=Controls(self.controls))
+        closed_since = 0
+        if self.standing.glance is not None:
+            since = self.standing.glance.at
+            closed_since = sum(
+                r.stream.closed_at is not None and r.stream.closed_at >= since for r in self.runs.values()
+            )
+        return Desired(
+            runs,
+            MappingProxyType(closed),
+            drifts,
+            pending,
+            closed_since=closed_since,
+            breaker=self.breaker,
+            approvals=self.approvals,
+            controls=Controls(self.controls),
+        )
 
     def think(self, seen: Observed | None = None) -> Plan:
         """One cycle up to the saved intention."""
         observed, self.seen = seen or self.observe(), None
         desired = self.read(observed)
-        thought = plan(desired, observed, POLICY, self.now)
+        thought = plan(desired, observed, self.policy, self.now, self.standing)
+        self.standing, self.breaker = thought.standing, thought.breaker
+        self.approvals -= {thought.approval}
         check_laws(desired, observed, thought)
         for change in thought.changes:
             self.save(change)
         self.outbox.extend(thought.stops)
         self._remember(thought)
-        again = plan(self.read(observed), observed, POLICY, self.now + timedelta(milliseconds=1))
+        # At the very same time: what waits for its turn may have it a millisecond later.
+        again = plan(self.read(observed), observed, self.policy, self.now, self.standing)
         assert again.is_empty, f"planning twice on one reading: {[(a.verb, a.why) for a in again.actions]}"
         return thought
 
@@ -268,10 +292,11 @@ class World:
             answers.fold(draft, command, reply, POLICY.backoff)
             self.save(draft.change())
 
-    def cycle(self) -> None:
-        self.think()
+    def cycle(self) -> Plan:
+        thought = self.think()
         self.dispatch()
         self.now += CYCLE
+        return thought
 
     # The end
 
@@ -331,7 +356,7 @@ def check_laws(desired: Desired, observed: Observed, thought: Plan) -> None:
 def check_settled(desired: Desired, observed: Observed, thought: Plan) -> None:
     """A run that is passed over at a glance is one of which a long look finds nothing to say."""
     touched = {change.run.stream.id for change in thought.changes}
-    warden = Warden(desired.controls, NEWCOMER)
+    warden = Warden(desired.controls, NEWCOMER, Purse(Budgets(), Limits(), make.NOW, is_braked=False))
     scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden)
     for run in desired.runs:
         if is_settled(run, scene):
@@ -462,6 +487,7 @@ def drain(world: World, n: int) -> None:
 
 def restart_controller(world: World, n: int) -> None:
     world.views.clear()
+    world.standing = Standing()
 
 
 def fail_session(world: World, n: int) -> None:
@@ -580,11 +606,14 @@ def converge(world: World) -> None:
     deadline = world.now + 2 * TOMBSTONE
     calm = 0
     while world.now < deadline and calm < 2:
-        world.cycle()
+        thought = world.cycle()
+        if world.breaker.is_open:
+            world.approvals = frozenset({thought.digest})
         calm = 0 if world.faults() or world.outbox else calm + 1
     assert world.faults() == []
     observed = world.observe()
-    assert plan(world.read(observed), observed, POLICY, world.now).is_empty
+    assert plan(world.read(observed), observed, world.policy, world.now, world.standing).is_empty
+    assert not world.breaker.is_open
 
 
 LAWS = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -604,6 +633,59 @@ def test_after_any_damage_by_hand_the_plan_reaches_the_wish_and_then_has_nothing
     world = World(tells_held_fence=tells)
     live_through(world, story)
     converge(world)
+
+
+STINGY = Policy(
+    limits=Limits(
+        evidenced_per_second=0.05, unevidenced_per_second=0.02, unevidenced_share=0.0, unevidenced_min=1
+    )
+)  # fmt: skip
+
+
+@LAWS
+@given(story=happenings(*FAULTS, *DAMAGE, *DAMAGE))
+def test_with_hardly_any_budget_it_takes_longer_and_reaches_the_wish_all_the_same(story):
+    """The breaker opens at once: somebody approves what it holds. Nothing else ever waits for anybody."""
+    world = World(policy=STINGY)
+    live_through(world, story)
+    converge(world)
+
+
+def inject_orphans(world: World, n: int) -> None:
+    """Sessions of which no row tells, on both proxies: more than may be stopped without evidence."""
+    for number in range(4):
+        for proxy in world.proxies.values():
+            fence = {"epoch": 1, "generation": 1}
+            key = Key(f"ghost-{n}-{number}")
+            start = Command(
+                CommandKind.ENSURE, proxy.id, proxy.boot_id, StreamId(f"{key}-{proxy.id}"), key, spec=SPECS[0], **fence
+            )
+            proxy.take(start, world.now)
+    world.is_honest = False
+
+
+@settings(LAWS, max_examples=100)
+@given(story=happenings(*FAULTS))
+def test_an_open_breaker_holds_nothing_that_is_missing_or_proven(story):
+    """Nobody approves: of the orphans none is ever stopped, and everything else comes to the wish."""
+    world = World(policy=STINGY)
+    live_through(world, story)
+    inject_orphans(world, 0)
+    ghosts = {f"ghost-0-{number}" for number in range(4)}
+
+    def faults() -> list[str]:
+        known = [fault for run in world.runs.values() for fault in world._faults_of(run)]
+        strangers = [s for p in world.proxies.values() for s in p.sessions.values() if s.stream_id not in world.runs]
+        return known + [s.stream_id for s in strangers if s.key not in ghosts]
+
+    deadline = world.now + 2 * TOMBSTONE
+    while world.now < deadline and (faults() or world.outbox):
+        world.cycle()
+    assert faults() == []
+    for _ in range(20):
+        world.cycle()
+    assert world.breaker.is_open
+    assert all(ghosts <= set(proxy.sessions) for proxy in world.proxies.values())
 
 
 # Any reading at all, reachable or not.

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from controller.domain.budgets import Budgets, Limits, Purse
 from controller.domain.controls import MODE, Control, Controls, Mode, Scope
 from controller.domain.model import BootId, Condition, ConditionStatus, ConditionType, PlacementState, State
 from controller.domain.observation import Desired, Observed, SessionState
@@ -32,7 +33,8 @@ def settled(run=RUN, *sessions, policy=None, **view) -> bool:
 
 def scene(*views, policy=None, controls=()) -> Scene:
     fleet = Fleet(Observed(views), None)
-    return Scene(Desired((RUN,)), fleet, policy or Policy(), make.NOW, Warden(Controls(controls), NEWCOMER))
+    purse = Purse(Budgets(), Limits(), make.NOW, is_braked=False)
+    return Scene(Desired((RUN,)), fleet, policy or Policy(), make.NOW, Warden(Controls(controls), NEWCOMER, purse))
 
 
 def of_stream(**fields):

@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from controller.domain import model as domain
+from controller.domain.budgets import Limits
 from controller.domain.controls import PAUSE, Scope
 from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, State, StreamId
 from controller.domain.observation import ProxyView
@@ -14,7 +15,7 @@ from controller.errors import DatabaseUnavailableError
 from controller.proxy_client import fingerprint
 from controller.reconcile import loop
 from controller.reconcile.queue import Look
-from controller.store import controls, dialects, drift, outbox, plans, runs, streams
+from controller.store import approvals, controls, dialects, drift, outbox, plans, runs, streams
 from controller.store.engine import Database
 from proxy.contract import FinishedReason, SessionSpec, Upstream, UpstreamState
 from tests.fakes import domain_values as make
@@ -385,6 +386,42 @@ async def test_a_paused_stream_is_left_alone_and_ends_all_the_same(room: Control
 
 async def _is_condition(room: ControlRoom, name: str) -> bool:
     return name in [condition.type for condition in (await room.run_of("cam-7")).stream.conditions]
+
+
+IMPATIENT = Policy(orphan_grace=timedelta(), orphan_looks=1)
+
+
+async def test_an_open_breaker_outlives_its_controller_and_an_approval_releases_it(database, http, p1):
+    room = await ControlRoom.open(database, [client_of(http, p1.url)], policy=IMPATIENT)
+    for number in range(5):
+        p1.inject(f"s-{number}", stranger(f"ghost-{number}"), 1, 1)
+    with structlog.testing.capture_logs() as lines:
+        held = await room.full()
+        await room.full()
+    assert [line["digest"] for line in lines if line["event"] == "breaker.opened"] == [held.digest]
+    later = await ControlRoom.open(database, [client_of(http, p1.url)], policy=IMPATIENT)
+    again = await later.reconciler.plan_now()
+    assert (again.digest, again.breaker.opened_at) == (held.digest, held.breaker.opened_at)
+    await database.write(approvals.give, held.digest, owner="bob", why="")
+    with structlog.testing.capture_logs() as lines:
+        async with later.running():
+            later.queue.ring_all()
+            await until(lambda: not p1.views, "all stopped")
+    assert [line["approval"] for line in lines if line["event"] == "breaker.closed"] == [held.digest]
+
+
+async def test_what_waits_for_its_turn_is_looked_at_again_soon(database, http, p1, monkeypatch):
+    monkeypatch.setattr(loop, "BUDGET_SECONDS", 0.02)
+    limits = Limits(evidenced_per_second=0.75)
+    room = await ControlRoom.open(database, [client_of(http, p1.url)], policy=Policy(limits=limits))
+    for number in range(4):
+        closed = make.stream(State.CLOSED, id=StreamId(f"s-{number}"), key=Key(f"old-{number}"))
+        await database.write(streams.save, [Change(Run(closed), is_new=True)], now=make.NOW)
+        p1.inject(f"s-{number}", stranger(f"old-{number}"), 1, 1)
+    first = await room.full()
+    assert (len(first.stops), {action.gate_kind for action in first.actions}) == (3, {None, "budget"})
+    async with room.running():
+        await until(lambda: not p1.views, "the last one, too", seconds=5)
 
 
 async def test_two_proxies_share_the_streams(database, http, p1, p2):

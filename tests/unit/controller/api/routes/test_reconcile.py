@@ -1,5 +1,11 @@
 """What the control loop found, did and would do."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from controller.domain.breaker import Breaker
 from controller.domain.events import MessageRefused
 from controller.domain.plan import Action, Drift, DriftKind, Plan, Verb
 from controller.errors import ConflictError
@@ -55,6 +61,37 @@ async def test_a_plan_is_shown_and_not_done(world: World) -> None:
     assert [item["verb"] for item in found["items"]] == ["hold"]
     assert (found["is_empty"], found["next_cursor"]) == (True, None)
     assert (await world.client.get("/reconcile")).json()["items"] == []
+
+
+OPENED = Plan(HELD.actions, digest="0123456789ab", breaker=Breaker(datetime(2026, 3, 1, tzinfo=UTC), "40 of 40"))
+
+
+async def test_a_plan_tells_of_the_breaker_and_what_to_approve(world: World) -> None:
+    calm = (await world.client.get("/reconcile/plan")).json()
+    assert (calm["digest"], calm["breaker"]) == ("", {"is_open": False, "opened_at": None, "cause": ""})
+    world.planned = OPENED
+    found = (await world.client.get("/reconcile/plan")).json()
+    assert found["digest"] == "0123456789ab"
+    assert found["breaker"] == {"is_open": True, "opened_at": "2026-03-01T00:00:00Z", "cause": "40 of 40"}
+
+
+async def test_exactly_the_plan_of_now_is_approved(world: World) -> None:
+    wish = {"digest": "0123456789ab", "owner": "bob", "why": "it was restored"}
+    refused = await world.client.post("/reconcile/approvals", wish)
+    assert (refused.status, "holds nothing" in refused.json()["detail"]) == (409, True)
+    world.planned = replace(OPENED, digest="ba9876543210")
+    assert "ba9876543210" in (await world.client.post("/reconcile/approvals", wish)).json()["detail"]
+    assert world.woken_all == 0
+    world.planned = OPENED
+    given = await world.client.post("/reconcile/approvals", wish)
+    assert (given.status, given.json()["owner"], given.json()["used_at"]) == (201, "bob", None)
+    assert (await world.client.get("/reconcile/approvals")).json()["items"] == [given.json()]
+    assert world.woken_all == 1
+
+
+@pytest.mark.parametrize("wish", [{"digest": "x", "owner": "bob"}, {"digest": "0123456789ab"}], ids=str)
+async def test_an_approval_that_is_none_is_refused(world: World, wish) -> None:
+    assert (await world.client.post("/reconcile/approvals", wish)).status == 400
 
 
 async def test_a_run_answers_with_what_the_newest_cycle_wrote(world: World) -> None:
