@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from controller.api.services import Figure, figure
-from controller.domain.admission import Verdict
+from controller import figures
+from controller.api.services import Figure
 from controller.domain.events import Incoming
 from controller.domain.model import Key, Run, SourceId, Stream, StreamId
 from controller.domain.plan import Policy
@@ -112,18 +112,9 @@ class Leader:
 
     def figures(self) -> Iterator[Figure]:
         """Yield the numbers of this term. Counters begin anew with each, as they do with each process."""
-        yield figure("reconcile_cycles", "Cycles of the control loop.", self.reconciler.cycles, "counter")
-        yield figure("workqueue_depth", "Keys that wait for a look.", self._queue.depth)
-        yield figure("commands_answered", "Commands that proxies have answered.", self.dispatcher.sent, "counter")
-        counts = self.subscriber.counts
-        yield figure("mqtt_connections", "Connections made to the broker.", counts.connections, "counter")
-        yield figure("mqtt_received", "Messages received.", counts.received, "counter")
-        yield figure("mqtt_quarantined", "Messages that could not be read, and were kept.", counts.refused, "counter")
-        yield figure("mqtt_discarded", "Messages of QoS 0 that came too fast.", counts.discarded, "counter")
-        yield figure("mqtt_batches", "Transactions that recorded events.", counts.batches, "counter")
-        yield figure("mqtt_record_failures", "Transactions that failed.", self.subscriber.recorder.failures, "counter")
-        verdicts = tuple(((("verdict", verdict.value),), float(counts.verdicts[verdict])) for verdict in Verdict)
-        yield Figure("mqtt_events", "Events by what became of them.", verdicts, "counter")
+        yield from figures.of_loop(self.reconciler, self.dispatcher)
+        yield from figures.of_queue(self._queue)
+        yield from figures.of_ingest(self.subscriber)
 
     def _look_at(self, keys: Iterable[Key]) -> None:
         named = frozenset(keys)

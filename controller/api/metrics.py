@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -73,6 +73,10 @@ class _Collector(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         for one in self._figures:
+            if one.kind == "histogram":
+                buckets = [(pairs[0][1], count) for pairs, count in one.samples]
+                yield HistogramMetricFamily(PREFIX + one.name, one.help, buckets=buckets, sum_value=one.sum)
+                continue
             labels = [name for name, _ in one.samples[0][0]] if one.samples else []
             kind = CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily
             family = kind(PREFIX + one.name, one.help, labels=labels)

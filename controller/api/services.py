@@ -41,7 +41,15 @@ class Figure:
     help: str
     samples: tuple[tuple[tuple[tuple[str, str], ...], float], ...]
     """((label, value) ..., number)."""
-    kind: Literal["gauge", "counter"] = "gauge"
+    kind: Literal["gauge", "counter", "histogram"] = "gauge"
+    sum: float = 0.0
+    """Of a histogram, whose samples are its buckets: ``le`` and how many values were at or below it."""
+
+
+def histogram(name: str, text: str, buckets: tuple[tuple[str, float], ...], total: float) -> Figure:
+    """Make a histogram without labels, from its cumulative buckets and the sum of all values."""
+    samples = tuple(((("le", bound),), count) for bound, count in buckets)
+    return Figure(name, text, samples, "histogram", total)
 
 
 def figure(name: str, text: str, value: float, kind: Literal["gauge", "counter"] = "gauge") -> Figure:

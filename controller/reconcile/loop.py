@@ -14,14 +14,16 @@ import structlog
 from controller.domain.breaker import Breaker
 from controller.domain.model import Key
 from controller.domain.observation import Observed
-from controller.domain.plan import Action, DriftClass, GateKind, Plan, Policy, Standing, Verb
-from controller.errors import DatabaseError, ProxyUnreachableError
+from controller.domain.plan import Action, DriftClass, GateKind, Plan, Policy, Standing
+from controller.errors import DatabaseError, DatabaseUnavailableError, ProxyUnreachableError
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
+from controller.reconcile.report import Reporter
+from controller.reconcile.tally import Tally
 from controller.store import plans
 from controller.store.engine import Database
-from controller.store.plans import Made
+from controller.store.plans import Made, Saved
 from controller.store.recollection import Recollection
 from controller.store.term import Term
 
@@ -76,6 +78,8 @@ class Reconciler:
         """As the last plan left it."""
         self._one_at_a_time = asyncio.Lock()
         self._boots: frozenset[tuple[str, str, bool]] = frozenset()
+        self.tally = Tally()
+        self._reporter = Reporter()
         self.cycles = 0
         self.full_at: float | None = None
         """When the last full cycle ended, on the monotonic clock."""
@@ -87,7 +91,10 @@ class Reconciler:
                 await self.cycle(look)
             except DatabaseError as failed:
                 log.warning("reconcile.failed", error=str(failed))
-                self._look_again(look, RETRY_SECONDS)
+                self.tally.results["error"] += 1
+                self.tally.errors += 1
+                self.tally.terminal_errors += not isinstance(failed, DatabaseUnavailableError)
+                self._queue.ring_again(look, RETRY_SECONDS)
 
     async def plan_now(self, keys: frozenset[Key] | None = None) -> Plan:
         """Return what a cycle would do now, without doing it."""
@@ -128,7 +135,9 @@ class Reconciler:
         if not planned.is_empty:
             self._dispatcher.wake()
             self._changed()
-        self._report(look, made, began)
+        seconds = time.perf_counter() - began
+        self._reporter.report(look, made, saved.news, seconds)
+        self._count(made, saved, seconds)
         if planned.asks_for_births:
             await self._ask_for_births()
         if look.is_full:
@@ -150,6 +159,14 @@ class Reconciler:
         if waiting:
             self._queue.ring(waiting, BUDGET_SECONDS)
 
+    def _count(self, made: Made, saved: Saved, seconds: float) -> None:
+        actions = made.plan.actions
+        is_held_shortly = any(a.gate_kind is GateKind.STARTUP or _waits_for_its_turn(a) for a in actions)
+        result = "requeue" if saved.stale else "requeue_after" if is_held_shortly else "success"
+        self.tally.results[result] += 1
+        self.tally.seconds.note(seconds)
+        self.tally.note_drifts(saved.news, actions, made.now)
+
     async def _plan(self, keys: frozenset[Key] | None) -> Made:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
@@ -165,12 +182,6 @@ class Reconciler:
             self._queue.ring_all()
         if is_full:
             self._boots = boots
-
-    def _look_again(self, look: Look, after_seconds: float) -> None:
-        if look.keys is None:
-            self._queue.ring_all(after_seconds)
-        else:
-            self._queue.ring(look.keys, after_seconds)
 
     async def _mark_synced(self, made: Made) -> None:
         """Tell proxies that have just booted once nothing is left to be asked of them."""
@@ -190,43 +201,7 @@ class Reconciler:
             except ProxyUnreachableError as failed:
                 log.warning("proxy.unreachable", proxy=view.proxy_id, error=failed.detail)
 
-    def _report(self, look: Look, made: Made, began: float) -> None:
-        """One line a cycle that found something, and one for each action or held action that concerns drift."""
-        planned = made.plan
-        for action in planned.actions:
-            if action.drift is not None:
-                _log_drift(action)
-        if planned.is_empty and not planned.actions:
-            return
-        log.info(
-            "reconcile.completed",
-            scope="full" if look.is_full else len(look.keys or ()),
-            streams=len(made.desired.runs),
-            sessions=sum(len(view.sessions) for view in made.observed.proxies),
-            proxies=len(made.observed.proxies),
-            actions=len(planned.actions),
-            drifts=sum(1 for action in planned.actions if action.drift is not None),
-            seconds=round(time.perf_counter() - began, 4),
-        )
-
 
 def _waits_for_its_turn(action: Action) -> bool:
     is_proven = action.drift is not None and action.drift.kind.drift_class is DriftClass.EVIDENCED
     return is_proven and action.gate_kind is GateKind.BUDGET
-
-
-def _log_drift(action: Action) -> None:
-    assert action.drift is not None
-    event = "drift.held" if action.verb is Verb.HOLD else "drift.repaired"
-    log.warning(
-        event,
-        kind=action.drift.kind.value,
-        drift_class=action.drift.kind.drift_class.value,
-        key=action.key,
-        stream=action.stream_id,
-        proxy=action.proxy_id,
-        generation=action.generation,
-        evidence=action.drift.evidence,
-        action=action.verb.value,
-        gate=action.gate,
-    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.domain.model import Key
+from controller.reconcile.histogram import Histogram
 
 REST_SECONDS_MAX: Final = 1.0
 """The longest rest after a look that took long."""
@@ -51,17 +52,38 @@ class KeyQueue:
         self._taken_at = self._rests_until = clock() - spacing_seconds
         self._is_out = False
         self._rung = asyncio.Event()
+        self.adds = 0
+        """Bells of keys that were not rung already."""
+        self.retries = 0
+        self.waited = Histogram()
+        """From when a look was due to when it was taken."""
+        self.worked = Histogram()
+        """From when a look was taken to when it was done."""
 
     @property
     def depth(self) -> int:
         """Keys that wait for a look."""
         return len(self._due)
 
+    @property
+    def working_seconds(self) -> float:
+        """For how long the look that is under way has lasted; 0 between looks."""
+        return self._clock() - self._taken_at if self._is_out else 0.0
+
+    def ring_again(self, look: Look, after_seconds: float) -> None:
+        """Ask for the same look again: it failed."""
+        self.retries += 1
+        if look.keys is None:
+            self.ring_all(after_seconds)
+        else:
+            self.ring(look.keys, after_seconds)
+
     def ring(self, keys: Iterable[Key], after_seconds: float = 0.0) -> None:
         """Ask for a look at these keys, now or later. An earlier bell of a key wins over a later one."""
         at = self._clock() + after_seconds
         for key in keys:
             known = self._due.get(key)
+            self.adds += known is None
             if known is None or at < known:
                 self._due[key] = at
         if len(self._due) > self._keys_max:
@@ -83,11 +105,13 @@ class KeyQueue:
         if self._is_out:
             self._is_out = False
             now = self._clock()
+            self.worked.note(now - self._taken_at)
             self._rests_until = now + min(now - self._taken_at, REST_SECONDS_MAX)
         while True:
             now = self._clock()
             at = max(min(self._full_at, *self._due.values()) if self._due else self._full_at, self._earliest)
             if at <= now:
+                self.waited.note(now - at)
                 return self._take(now)
             self._rung.clear()
             try:

@@ -36,8 +36,12 @@ class KnownDrift:
 
 @dataclass(frozen=True, slots=True)
 class DriftNews:
-    opened: tuple[Drift, ...]
-    repaired: tuple[KnownDrift, ...]
+    """What a cycle saw that the one before did not."""
+
+    opened: tuple[Drift, ...] = ()
+    repaired: tuple[KnownDrift, ...] = ()
+    changed: frozenset[DriftKey] = frozenset()
+    """Drifts that are answered otherwise than they were, or held by another gate; the opened ones among them."""
 
 
 def load_open(session: Session, keys: Collection[Key] | None = None) -> dict[DriftKey, DriftSeen]:
@@ -70,7 +74,8 @@ def sync(
     for part in batches.parts(entry.id for entry in repaired):
         session.execute(update(drift).where(drift.c.id.in_(part)).values(repaired_at=now))
     new = tuple(found for key, (_, found) in seen.items() if key not in known)
-    return DriftNews(new, tuple(repaired))
+    changed = (key for key, (action, _) in seen.items() if _answer(known.get(key)) != (action.verb, action.gate))
+    return DriftNews(new, tuple(repaired), frozenset(changed))
 
 
 def page(
@@ -108,6 +113,10 @@ def _open(session: Session, keys: Collection[Key] | None) -> list[KnownDrift]:
         for condition in conditions
         for row in session.execute(select(drift).where(_IS_OPEN, condition).order_by(drift.c.id))
     ]
+
+
+def _answer(known: KnownDrift | None) -> tuple[Verb, str] | None:
+    return (known.action, known.gate) if known is not None else None
 
 
 def _was_looked_at(entry: KnownDrift, unseen: Collection[ProxyId]) -> bool:

@@ -10,6 +10,7 @@ from controller.domain.model import Change, Key
 from controller.domain.observation import Desired, Observed, ProxyView
 from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, Verb, plan
 from controller.store import approvals, breaker, dialects, drift, outbox, proxies, runs, streams
+from controller.store.drift import DriftNews
 from controller.store.recollection import Recollection
 
 
@@ -52,6 +53,8 @@ class Saved:
 
     stale: frozenset[Key]
     """Keys whose run changed since the plan was made: nothing of theirs was written, they need another look."""
+    news: DriftNews
+    """What it found that the cycle before did not."""
 
 
 def save(
@@ -87,11 +90,11 @@ def save(
     outbox.add(session, stops, now=now)
     outbox.drop_overtaken(session, now=now)
     unseen = {view.proxy_id for view in observed.proxies if not view.is_fresh}
-    drift.sync(session, planned.actions, now=now, keys=keys, unseen=unseen)
+    news = drift.sync(session, planned.actions, now=now, keys=keys, unseen=unseen)
     if views:
         proxies.save(session, views, now=now)
     runs.add(session, _cycle(planned, observed, keys=keys, now=now, token=token, duration_seconds=duration_seconds))
-    return Saved(stale)
+    return Saved(stale, news)
 
 
 def _cycle(

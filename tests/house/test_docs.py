@@ -197,6 +197,10 @@ def metrics(house: str) -> Iterator[tuple[str, str]]:
             if called in ("figure", "Figure", "per_proxy") and given:
                 is_counter = any(found == "counter" for argument in node.args[2:] for found in strings(argument))
                 yield f"penstock_{given}" + ("_total" if is_counter else ""), "counter" if is_counter else "gauge"
+            elif called == "histogram" and given:
+                yield f"penstock_{given}", "histogram"
+            elif called == "_counts" and given:
+                yield f"penstock_{given}_total", "counter"
             elif called == "CounterMetricFamily" and given:
                 yield f"{given}_total", "counter"
             elif called == "GaugeMetricFamily" and given:

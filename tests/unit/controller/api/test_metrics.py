@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.api.services import Figure, Health, figure
+from controller.api.services import Figure, Health, figure, histogram
 from tests.fakes.api_world import World
 
 
@@ -44,6 +44,13 @@ async def test_the_numbers_of_other_rooms_stand_beside_them(world: World) -> Non
     found = await read(world)
     assert found["penstock_reconcile_cycles_total"][()] == 7
     assert found["penstock_drift_open"] == {("a",): 1, ("b",): 2}
+
+
+async def test_a_histogram_has_buckets_a_count_and_a_sum(world: World) -> None:
+    world.figures = (histogram("took_seconds", "Long.", (("1.0", 2.0), ("+Inf", 3.0)), 7.5),)
+    found = await read(world)
+    assert found["penstock_took_seconds_bucket"] == {("1.0",): 2, ("+Inf",): 3}
+    assert (found["penstock_took_seconds_count"][()], found["penstock_took_seconds_sum"][()]) == (3, 7.5)
 
 
 async def test_requests_are_counted_by_route_and_never_by_what_a_client_makes_up(world: World) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 from controller.domain import model as domain
 from controller.domain.budgets import Limits
-from controller.domain.controls import PAUSE, Scope
+from controller.domain.controls import MODE, PAUSE, Scope
 from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, State, StreamId
 from controller.domain.observation import ProxyView
 from controller.domain.plan import Policy
@@ -422,6 +422,35 @@ async def test_what_waits_for_its_turn_is_looked_at_again_soon(database, http, p
     assert (len(first.stops), {action.gate_kind for action in first.actions}) == (3, {None, "budget"})
     async with room.running():
         await until(lambda: not p1.views, "the last one, too", seconds=5)
+
+
+async def test_what_a_cycle_did_is_counted_and_told_once(room: ControlRoom, p1):
+    p1.inject("s-unknown", stranger("cam-x"), 1, 1)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            await room.full()
+    told = [line["event"] for line in lines if line["event"].startswith(("drift", "reconcile"))]
+    assert told == ["drift.held", "reconcile.completed"], "quiet when nothing changed"
+    tally = room.reconciler.tally
+    assert (tally.detected["orphan_unknown"], tally.held["grace"], tally.results["success"]) == (1, 3, 3)
+    p1.forget()
+    with structlog.testing.capture_logs() as lines:
+        await room.full()
+    assert [line["repaired"] for line in lines if line["event"] == "reconcile.completed"] == [1]
+    assert (tally.repaired["orphan_unknown"], tally.convergence.buckets[-1]) == (1, ("+Inf", 1.0))
+    assert 0 < tally.orphan_seconds < 60
+
+
+async def test_a_step_that_is_held_is_told_once(room: ControlRoom, p1):
+    said = {"value": "observe", "owner": "bob", "why": "", "for_seconds": None}
+    await room.database.write(controls.put_now, Scope.GLOBAL, "", MODE, **said)
+    await room.announce("cam-7")
+    with structlog.testing.capture_logs() as lines:
+        await room.full()
+        await room.full()
+    held = [line for line in lines if line["event"] == "action.held"]
+    assert [(line["key"], line["why"]) for line in held] == [("cam-7", "it is not placed")]
+    assert held[0]["gate"] == "the end of mode observe of everything, set by bob"
 
 
 async def test_two_proxies_share_the_streams(database, http, p1, p2):
