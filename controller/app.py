@@ -29,6 +29,7 @@ from controller.api.pulse import Pulse
 from controller.api.services import BrokerState, Figure, Health, Services, figure
 from controller.domain import ids
 from controller.domain.budgets import Limits
+from controller.domain.mass_end import MassEnd
 from controller.domain.model import Key, ProxyId, SourceId, StreamId
 from controller.domain.observation import Viewer
 from controller.domain.plan import Plan, Policy
@@ -344,6 +345,7 @@ def _policy(settings: Settings) -> Policy:
         orphan_grace=timedelta(seconds=settings.orphan_grace_seconds),
         flow_grace=timedelta(seconds=settings.flow_grace_seconds),
         stall_timeout=None if stall is None else timedelta(seconds=stall),
+        mass_end=MassEnd() if settings.hold_mass_ends else None,
         fingerprint=fingerprint,
         limits=Limits(
             evidenced_per_second=settings.stops_evidenced_per_second,

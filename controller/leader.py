@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from controller import figures
 from controller.api.services import Figure
+from controller.domain.admission import Verdict
 from controller.domain.events import Incoming
+from controller.domain.mass_end import WINDOW
 from controller.domain.model import Key, Run, SourceId, Stream, StreamId
 from controller.domain.plan import Policy
 from controller.ingest.connection import Link
@@ -94,6 +96,12 @@ class Leader:
         self.dispatcher.wake()
         self._look_at(keys)
 
+    def _wake_recorded(self, recorded: Recorded) -> None:
+        self.wake(recorded.keys)
+        if Verdict.HELD in recorded.verdicts:
+            # Once the burst is over: only everything together shows how much is concerned.
+            self._queue.ring_all(WINDOW.total_seconds())
+
     def hear(self, keys: Iterable[Key] | None) -> None:
         """As ``wake``, when somebody else has changed them and told everybody. None is every key."""
         self.dispatcher.wake()
@@ -128,7 +136,8 @@ class Leader:
 
     def _subscriber(self) -> Subscriber:
         async def write(events: Sequence[Incoming]) -> Recorded:
-            return await self.term.write(record.record_now, events, new_id=self._means.new_id)
+            rule = self._means.policy.mass_end
+            return await self.term.write(record.record_now, events, new_id=self._means.new_id, mass_end=rule)
 
         async def read_states() -> Iterable[Stream]:
             desired = await self._database.read(streams.desired)
@@ -142,7 +151,7 @@ class Leader:
             self._means.link,
             boot_id=uuid.uuid4().hex,
             write=write,
-            wake=lambda recorded: self.wake(recorded.keys),
+            wake=self._wake_recorded,
             read_states=read_states,
             read_latest=read_latest,
             outbox=self.outbox,

@@ -206,6 +206,11 @@ class Settings(DatabaseSettings):
     flow_grace_seconds: PositiveFloat = Field(
         10, description="A wanted upstream that delivers nothing for this long turns its stream STALLED."
     )
+    hold_mass_ends: bool = Field(
+        default=False,
+        description="Whether ends that a source announces for 80 % of its streams (50 at least) within a second are"
+        " held, for a minute or until it says so again.",
+    )
     stops_evidenced_per_second: PositiveFloat = Field(
         5, description="Sessions that are proven to be over are stopped at this rate on each proxy, as repairs."
     )

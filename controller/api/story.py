@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from controller.api import schemas
 from controller.api.seen import Seen
+from controller.domain import mass_end
 from controller.domain.model import (
     Condition,
     ConditionStatus,
@@ -79,6 +80,10 @@ def _transition(moved: Transition) -> str:
     who = _actor(moved.cause.actor)
     if moved.from_state is None:
         return f"{who} announced it ({moved.cause.detail})."
+    if moved.event == mass_end.HELD:
+        return f"{who} says that it has ended ({moved.detail}), as of nearly all of its streams at once. That is held."
+    if moved.event == mass_end.CANCELLED:
+        return f"{who} announced it again ({moved.cause.detail}): the held end is void."
     change = f"{moved.from_state} became {moved.to_state}"
     if moved.to_state is State.CLOSED:
         return f"{change}: every placement was seen to be gone."

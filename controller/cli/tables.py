@@ -12,7 +12,7 @@ import click
 from controller.cli.client import Item
 
 MISSING = "-"
-ALARMS = frozenset({"EpochRegressed", "Paused"})
+ALARMS = frozenset({"EpochRegressed", "EndHeld", "Paused"})
 """Conditions that are bad when they are True."""
 COLOURS = {
     "LIVE": "green",

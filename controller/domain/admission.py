@@ -7,12 +7,12 @@ count changes nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import assert_never
 
-from controller.domain import lifecycle
+from controller.domain import births, lifecycle
 from controller.domain.events import (
     BirthReported,
     Incoming,
@@ -26,6 +26,7 @@ from controller.domain.events import (
 )
 from controller.domain.lifecycle import Draft
 from controller.domain.machine import Event
+from controller.domain.mass_end import MassEnd
 from controller.domain.model import (
     ANONYMOUS,
     Cause,
@@ -43,12 +44,6 @@ from controller.domain.model import (
     StreamId,
 )
 
-BIRTHS_UNTIL_END = 2
-"""A stream that this many births in a row do not list has ended (reason ``source_lost``)."""
-
-BIRTH_SPACING = timedelta(seconds=1)
-"""Births without a ``seq`` that come closer than this are taken for one redelivered birth when misses are counted."""
-
 
 class Verdict(StrEnum):
     """What became of an event. The first group changed something that matters; the others are only counted."""
@@ -56,6 +51,8 @@ class Verdict(StrEnum):
     STARTED = "started"
     UPDATED = "updated"
     ENDED = "ended"
+    HELD = "held"
+    """One of very many ends of its source at once: remembered, and not carried out yet."""
     NOTED = "noted"
     """A source, a birth or figures: written down."""
     REPEATED = "repeated"
@@ -87,12 +84,17 @@ class Books:
     """The newest run of every key in the batch, and every active run of every source with a status or birth in it."""
     floors: Mapping[tuple[SourceId, Key], Floor] = field(default_factory=lambda: MappingProxyType({}))
     sources: Mapping[SourceId, Source] = field(default_factory=lambda: MappingProxyType({}))
+    ends: Mapping[SourceId, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Ends of each source in this batch and the second before it; only where mass ends are held."""
 
 
 class Intake:
     """One batch of events on its way into the database."""
 
-    def __init__(self, books: Books, now: datetime, new_id: Callable[[], StreamId]) -> None:
+    def __init__(
+        self, books: Books, now: datetime, new_id: Callable[[], StreamId], mass_end: MassEnd | None = None
+    ) -> None:
+        self._mass_end = mass_end
         self._books = books
         self._now = now
         self._new_id = new_id
@@ -215,6 +217,7 @@ class Intake:
     def _confirm(self, draft: Draft, event: StreamAnnounced) -> None:
         """Its source has just said that the run goes on."""
         draft.because(event.cause).set_births_missed(0)
+        draft.cancel_end()
         if draft.run.stream.is_source_lost:
             draft.set_condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Announced")
             draft.send(Event.SOURCE_BACK, detail="announced again")
@@ -243,7 +246,18 @@ class Intake:
             return Verdict.ALREADY_ENDED
         if stream.announced_epoch is not None:
             return Verdict.UNNUMBERED
-        draft.because(event.cause).send(Event.END, reason=event.reason, detail=event.detail)
+        return self._carry_out(event, draft.because(event.cause))
+
+    def _carry_out(self, event: StreamEndAnnounced, draft: Draft) -> Verdict:
+        """End it; or, of very many at once, hold the end until it is said again."""
+        stream = draft.run.stream
+        if stream.condition(ConditionType.END_HELD) is not None:
+            draft.carry_out_end("its source said so again")
+        elif self._mass_end is not None and self._books.ends.get(event.source_id, 0) >= self._mass_end.ends_min:
+            draft.hold_end(event.reason, event.detail)
+            return Verdict.HELD
+        else:
+            draft.send(Event.END, reason=event.reason, detail=event.detail)
         return Verdict.ENDED
 
     def _end_ordered(self, event: StreamEndAnnounced, order: Order, draft: Draft | None) -> Verdict:
@@ -257,10 +271,11 @@ class Intake:
             return Verdict.ALREADY_ENDED
         if order.seq <= stream.seq:
             return Verdict.STALE
-        self._raise_floor(event, order)
         draft.because(event.cause).set_seq(order.seq)
-        draft.send(Event.END, reason=event.reason, detail=event.detail)
-        return Verdict.ENDED
+        verdict = self._carry_out(event, draft)
+        if verdict is Verdict.ENDED:
+            self._raise_floor(event, order)
+        return verdict
 
     def _stop(self, event: StopRequested) -> Verdict:
         draft = self._drafts.get(event.stream_id)
@@ -292,9 +307,9 @@ class Intake:
 
     def _birth(self, event: BirthReported) -> Verdict:
         known = self._source(event.source_id)
-        if known is not None and _is_same_birth(known, event):
+        if known is not None and births.is_same(known, event):
             return Verdict.REPEATED
-        counts_misses = known is None or event.seq is not None or not _is_close(known, event, self._now)
+        counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)
         for announced in event.streams:
             self._announce(announced, is_birth=True)
@@ -311,7 +326,9 @@ class Intake:
         draft.set_condition(
             ConditionType.SOURCE_ONLINE, ConditionStatus.FALSE, "NotInBirth", "its source's birth does not list it"
         )
-        if missed >= BIRTHS_UNTIL_END:
+        if draft.run.stream.condition(ConditionType.END_HELD) is not None:
+            draft.carry_out_end("its source's birth does not list it")
+        elif missed >= births.UNTIL_END:
             draft.send(Event.END, reason=Reason.SOURCE_LOST, detail=f"{missed} births in a row did not list it")
         else:
             draft.send(Event.SOURCE_LOST, detail="the source's birth does not list it")
@@ -374,12 +391,3 @@ def _is_outdated(stream: Stream, order: Order) -> bool:
 
 def _is_other_boot(known: str, said: str | None) -> bool:
     return bool(known) and bool(said) and known != said
-
-
-def _is_same_birth(known: Source, birth: BirthReported) -> bool:
-    return birth.seq is not None and (known.birth_boot_id, known.birth_seq) == (birth.boot_id, birth.seq)
-
-
-def _is_close(known: Source, birth: BirthReported, now: datetime) -> bool:
-    same_boot = known.birth_boot_id == birth.boot_id
-    return same_boot and known.birth_at is not None and now - known.birth_at < BIRTH_SPACING

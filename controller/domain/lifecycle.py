@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from controller.domain import machine
+from controller.domain import machine, mass_end
 from controller.domain.events import StreamAnnounced
 from controller.domain.machine import Event, Facts
 from controller.domain.model import (
@@ -226,6 +226,7 @@ class Draft:
                 self._move(effect, event, reason, detail)
             case machine.EndDecided():
                 assert reason is not None
+                self.clear_condition(ConditionType.END_HELD)
                 self._set(
                     reason=reason,
                     reason_detail=detail,
@@ -269,6 +270,42 @@ class Draft:
             )
         )
         self._set(state=moved.target, state_since=self._now)
+
+    def hold_end(self, reason: Reason, detail: str) -> None:
+        """Its source says that it has ended, as of too many at once: remember that, and do not believe it yet."""
+        self._note(mass_end.HELD, reason.value + (f": {detail}" if detail else ""))
+        self.set_condition(ConditionType.END_HELD, ConditionStatus.TRUE, mass_end.to_word(reason), detail)
+
+    def cancel_end(self) -> None:
+        """Its source has said that it goes on: a held end is void."""
+        if self.stream.condition(ConditionType.END_HELD) is not None:
+            self._note(mass_end.CANCELLED, "announced again")
+            self.clear_condition(ConditionType.END_HELD)
+
+    def carry_out_end(self, why: str) -> None:
+        """End the run for the reason that was held."""
+        held = self.stream.condition(ConditionType.END_HELD)
+        assert held is not None
+        detail = f"{held.message}; {why}" if held.message else why
+        self.send(Event.END, reason=mass_end.to_reason(held.reason), detail=detail)
+
+    def _note(self, event: str, detail: str) -> None:
+        """Write a row of history that moves nothing."""
+        stream = self.stream
+        self._transitions.append(
+            Transition(
+                stream_id=stream.id,
+                key=stream.key,
+                epoch=stream.epoch,
+                at=self._now,
+                event=event,
+                from_state=stream.state,
+                to_state=stream.state,
+                reason=None,
+                detail=detail,
+                cause=self._cause,
+            )
+        )
 
     def record_birth(self) -> None:
         """Write the first row of the run's history."""

@@ -107,11 +107,12 @@ class ConditionType(StrEnum):
     SESSIONS_STOPPED = "SessionsStopped"
     EPOCH_REGRESSED = "EpochRegressed"
     PAUSED = "Paused"
+    END_HELD = "EndHeld"
 
     @property
     def is_alarm(self) -> bool:
         """Whether True is what people should know of; of the others it is what is not True."""
-        return self in (ConditionType.EPOCH_REGRESSED, ConditionType.PAUSED)
+        return self in (ConditionType.EPOCH_REGRESSED, ConditionType.PAUSED, ConditionType.END_HELD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Transitions: the append-only history of all runs, numbered in the order of commits."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from controller.domain import mass_end
+from controller.domain.machine import Event
 from controller.domain.model import StreamId, Transition
 from controller.store import batches, cursors, rows
 from controller.store.cursors import Page
@@ -37,6 +40,16 @@ def page(
     if stream_id is not None:
         query = query.where(transitions.c.stream_id == stream_id)
     return cursors.page_by_id(session, query, transitions, _entry_from, cursor=cursor, limit=limit)
+
+
+def count_ends(session: Session, *, since: datetime, actors: Collection[str]) -> dict[str, int]:
+    """Count the ends since a time, carried out or held, of each of these actors."""
+    query = (
+        select(transitions.c.actor, func.count())
+        .where(transitions.c.at >= since, transitions.c.event.in_((Event.END.value, mass_end.HELD)))
+        .group_by(transitions.c.actor)
+    )
+    return {actor: count for actor, count in session.execute(query) if actor in actors}
 
 
 def last_id(session: Session) -> int:

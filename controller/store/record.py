@@ -1,7 +1,8 @@
 """Take a batch of events into the database in one transaction: one reading, one decision each, one writing."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -17,8 +18,9 @@ from controller.domain.events import (
     StreamAnnounced,
     StreamEndAnnounced,
 )
+from controller.domain.mass_end import WINDOW, MassEnd
 from controller.domain.model import Key, SourceId, StreamId
-from controller.store import dialects, floors, quarantine, sources, stats, streams
+from controller.store import dialects, floors, history, quarantine, sources, stats, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,22 @@ class Recorded:
     """Sources to be asked for a birth."""
 
 
-def record(session: Session, events: Sequence[Incoming], *, now: datetime, new_id: Callable[[], StreamId]) -> Recorded:
-    """Decide on events in their order and save everything that they change. The number of statements is fixed."""
-    intake = Intake(_read_books(session, events), now, new_id)
+def record(
+    session: Session,
+    events: Sequence[Incoming],
+    *,
+    now: datetime,
+    new_id: Callable[[], StreamId],
+    mass_end: MassEnd | None = None,
+) -> Recorded:
+    """Decide on events in their order and save everything that they change. The number of statements is fixed.
+
+    ``mass_end`` says how many ends of one source at once are held; None: never.
+    """
+    books = _read_books(session, events)
+    if mass_end is not None:
+        books = replace(books, ends=_count_ends(session, events, now))
+    intake = Intake(books, now, new_id, mass_end)
     verdicts = tuple(intake.admit(event) for event in events)
     changes = intake.changes()
     streams.save(session, changes, now=now)
@@ -56,9 +71,26 @@ def record(session: Session, events: Sequence[Incoming], *, now: datetime, new_i
     )
 
 
-def record_now(session: Session, events: Sequence[Incoming], *, new_id: Callable[[], StreamId]) -> Recorded:
+def record_now(
+    session: Session,
+    events: Sequence[Incoming],
+    *,
+    new_id: Callable[[], StreamId],
+    mass_end: MassEnd | None = None,
+) -> Recorded:
     """Record events at the database's time."""
-    return record(session, events, now=dialects.db_now(session), new_id=new_id)
+    return record(session, events, now=dialects.db_now(session), new_id=new_id, mass_end=mass_end)
+
+
+def _count_ends(session: Session, events: Sequence[Incoming], now: datetime) -> Mapping[SourceId, int]:
+    """Count the ends of every source in the batch, with those of the second before it."""
+    ends = Counter(event.source_id for event in events if isinstance(event, StreamEndAnnounced))
+    if not ends:
+        return ends
+    causes = {f"source:{source_id}": source_id for source_id in ends}
+    for actor, count in history.count_ends(session, since=now - WINDOW, actors=causes).items():
+        ends[causes[actor]] += count
+    return ends
 
 
 def _read_books(session: Session, events: Sequence[Incoming]) -> Books:

@@ -17,7 +17,8 @@ from controller.domain.events import (
     StreamAnnounced,
     StreamEndAnnounced,
 )
-from controller.domain.model import CommandKind, Floor, Key, Reason, SourceId, State, StreamId
+from controller.domain.mass_end import MassEnd
+from controller.domain.model import CommandKind, ConditionType, Floor, Key, Reason, SourceId, State, StreamId
 from controller.errors import DatabaseError
 from controller.store import floors, history, outbox, plans, quarantine, record, sources, stats, streams
 from controller.store.engine import Database
@@ -235,3 +236,31 @@ async def test_a_batch_is_a_handful_of_statements(database: Database, new_id: Id
     assert Verdict.STALE not in result.verdicts
     # A turn, four readings (some in two portions), six writings.
     assert len(seen) <= 16
+
+
+class TestMassEnd:
+    RULE = MassEnd(ends_min=4, share=0.8)
+
+    async def test_ends_of_the_second_before_count(self, database: Database, new_id: Ids) -> None:
+        keys = [f"k{n}" for n in range(8)]
+        await take(database, new_id, *(announced(key) for key in keys))
+
+        async def end(*names: str, at: float) -> set[Verdict]:
+            said = [ended(name) for name in names]
+            found = await database.write(record.record, said, now=later(at), new_id=new_id, mass_end=self.RULE)
+            return set(found.verdicts)
+
+        assert await end("k0", "k1", at=10) == {Verdict.ENDED}
+        assert await end("k2", "k3", at=10.5) == {Verdict.HELD}
+        assert await end("k4", at=10.9) == {Verdict.HELD}
+        assert await end("k5", at=12) == {Verdict.ENDED}, "another second"
+        held = await database.read(streams.find, "k2")
+        assert held.stream.state is State.PENDING
+        assert held.stream.condition(ConditionType.END_HELD).reason == "SourceEnded"
+        told = await database.read(history.follow, stream_id=held.stream.id)
+        assert [entry.transition.event for entry in told] == ["announced", "end_held"]
+
+    async def test_without_a_rule_nothing_is_held(self, database: Database, new_id: Ids) -> None:
+        keys = [f"k{n}" for n in range(8)]
+        await take(database, new_id, *(announced(key) for key in keys))
+        assert set((await take(database, new_id, *(ended(key) for key in keys), seconds=9)).verdicts) == {Verdict.ENDED}

@@ -13,6 +13,7 @@ from datetime import datetime
 from controller.domain.budgets import Purse
 from controller.domain.observation import Desired, Observed
 from controller.domain.plan import unevidenced
+from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
@@ -52,7 +53,8 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
     """
     fleet = Fleet(observed, desired.keys)
     purse = Purse(standing.budgets, policy.limits, now, is_braked=desired.breaker.is_open)
-    scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse))
+    held_ends = HeldEnds(desired, policy.mass_end)
+    scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse), held_ends)
     actions: list[Action] = []
     changes = []
     runs = []
@@ -79,8 +81,8 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         standing=replace(standing, budgets=purse.left, glance=verdict.glance, quiet=verdict.quiet),
         breaker=verdict.breaker,
         is_breaker_changed=verdict.breaker != desired.breaker,
-        digest=verdict.digest,
-        approval=verdict.approval,
+        digest=verdict.digest or held_ends.digest,
+        approval=verdict.approval or (held_ends.digest if held_ends.is_approved else ""),
         asks_for_births=orphans.asks_for_births,
     )
 

@@ -17,6 +17,7 @@ from controller.domain.model import (
 )
 from controller.domain.observation import Freshness, ProxyView, Session, SessionState
 from controller.domain.plan import conditions
+from controller.domain.plan.held_ends import WAITS_FOR_SECOND_WORD
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.steps import RECONCILER, Steps
 from controller.domain.plan.stopping import Stopping
@@ -41,6 +42,8 @@ class RunPlanner:
         stream = self._run.stream
         if stream.state.is_active and stream.expires_at is not None and stream.expires_at <= self._now:
             self._end(Event.EXPIRED, "not announced again before it expired")
+        if self._scene.held_ends and stream.state.is_active:
+            self._look_at_held_end(stream)
         self._catch_up()
         self._retire_older()
         for placement in self._run.placements:
@@ -310,6 +313,18 @@ class RunPlanner:
         timeout = self._policy.stall_timeout if own is None else timedelta(seconds=own)
         if timeout is not None and self._now - stream.state_since >= timeout:
             self._end(Event.STALL_TIMEOUT, f"stalled for {timeout.total_seconds():.0f} s")
+
+    def _look_at_held_end(self, stream: Stream) -> None:
+        condition = stream.condition(ConditionType.END_HELD)
+        if condition is None:
+            return
+        why = self._scene.held_ends.release(stream, self._now - condition.since)
+        gate = self._scene.warden.may_end(stream.key) if why else WAITS_FOR_SECOND_WORD
+        if gate is not None:
+            self._steps.hold_step(None, "its source says that it has ended", gate)
+            return
+        self.draft.because(Cause(RECONCILER, why)).carry_out_end(why)
+        self._steps.note(Verb.ADVANCE, "", 0, f"{stream.state} -> {self._stream.state}: {why}")
 
     # Words
 

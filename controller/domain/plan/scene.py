@@ -5,6 +5,7 @@ from datetime import datetime
 
 from controller.domain.model import Placement, Run
 from controller.domain.observation import Desired, Session, SessionState
+from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.vocabulary import Policy
 from controller.domain.plan.warden import Warden
@@ -19,6 +20,7 @@ class Scene:
     policy: Policy
     now: datetime
     warden: Warden
+    held_ends: HeldEnds
 
     def session(self, placement: Placement) -> Session | None:
         """Return the session that a fresh proxy lists for a placement."""

@@ -53,7 +53,7 @@ def _is_described(
             return False
     flow = place = False
     for condition in conditions:
-        if condition.type is ConditionType.PAUSED:
+        if condition.type is ConditionType.PAUSED or condition.type is ConditionType.END_HELD:
             return False
         said = (condition.status, condition.reason, condition.message)
         if condition.type is ConditionType.FLOWING:

@@ -75,6 +75,8 @@ class GateKind(StrEnum):
     """It is decided in a look at everything only."""
     BREAKER = "breaker"
     """The breaker is open."""
+    END_HELD = "end_held"
+    """Its source says that it has ended, as it says of nearly all of its streams at once."""
     STARTUP = "startup"
     """This controller has just started: it does not know yet what it has to know before it stops anything."""
 
@@ -92,6 +94,8 @@ _MEANINGS = {
     GateKind.BUDGET: "so much may be stopped in so much time, and no more",
     GateKind.FULL_LOOK: "it is decided in a look at everything only: a part does not show how much is concerned",
     GateKind.BREAKER: "the breaker is open: two quiet plans in a row close it, or an approval of exactly what it holds",
+    GateKind.END_HELD: "its source ends nearly all of its streams at once: it has to say so again, an operator to"
+    " approve it, or a minute has to pass",
     GateKind.STARTUP: "this controller has just begun to lead: nothing is stopped before every proxy was listed or is"
     " known to be unreachable, and what waited at the broker is taken in, or ten seconds have passed",
 }

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from controller.domain.breaker import Breaker, Glance
 from controller.domain.budgets import Budgets, Limits
+from controller.domain.mass_end import MassEnd
 from controller.domain.model import Change, Command, Key, StreamSpec
 from controller.domain.observation import DriftKey
 from controller.domain.plan.taxonomy import DriftKind, GateKind
@@ -105,6 +106,8 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     """How much may be stopped in how much time."""
     backoff: Backoff = field(default_factory=Backoff)
+    mass_end: MassEnd | None = None
+    """When ends of one source are too many at once to be believed. None: never."""
     fingerprint: Callable[[Key, StreamSpec], str] | None = None
     """What a proxy reports of the session that runs this spec for this key. None: it is not compared."""
 

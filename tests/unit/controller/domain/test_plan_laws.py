@@ -52,6 +52,7 @@ from controller.domain.observation import (
     SessionState,
 )
 from controller.domain.plan import NEWCOMER, Plan, Policy, Standing, plan
+from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
@@ -357,7 +358,7 @@ def check_settled(desired: Desired, observed: Observed, thought: Plan) -> None:
     """A run that is passed over at a glance is one of which a long look finds nothing to say."""
     touched = {change.run.stream.id for change in thought.changes}
     warden = Warden(desired.controls, NEWCOMER, Purse(Budgets(), Limits(), make.NOW, is_braked=False))
-    scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden)
+    scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden, HeldEnds(desired, None))
     for run in desired.runs:
         if is_settled(run, scene):
             planner = RunPlanner(run, scene)

@@ -12,6 +12,7 @@ from controller.domain.controls import MODE, Control, Controls, Mode, Scope
 from controller.domain.model import BootId, Condition, ConditionStatus, ConditionType, PlacementState, State
 from controller.domain.observation import Desired, Observed, SessionState
 from controller.domain.plan import NEWCOMER, Policy
+from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.settled import is_settled
@@ -34,7 +35,8 @@ def settled(run=RUN, *sessions, policy=None, **view) -> bool:
 def scene(*views, policy=None, controls=()) -> Scene:
     fleet = Fleet(Observed(views), None)
     purse = Purse(Budgets(), Limits(), make.NOW, is_braked=False)
-    return Scene(Desired((RUN,)), fleet, policy or Policy(), make.NOW, Warden(Controls(controls), NEWCOMER, purse))
+    warden, desired = Warden(Controls(controls), NEWCOMER, purse), Desired((RUN,))
+    return Scene(desired, fleet, policy or Policy(), make.NOW, warden, HeldEnds(desired, None))
 
 
 def of_stream(**fields):
