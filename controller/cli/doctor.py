@@ -83,6 +83,14 @@ def _look_at_readiness(api: Api) -> Iterator[Finding]:
     for name in ("database", "observation", "broker"):
         check: Item = ready.get(name) or {"ok": False, "detail": f"no word about it (status {status})"}
         yield Finding(bool(check["ok"]), f"{name}: {check.get('detail') or 'fine'}", "The controller's log says more.")
+    leader = ready.get("leader")
+    yield Finding(
+        bool(leader),
+        f"controller {leader} leads{', and answers here' if ready.get('is_leader') else ''}"
+        if leader
+        else "nobody leads",
+        "One leads within 20 s where the database answers. The log says `leadership.unknown` where not.",
+    )
 
 
 def _look_at_proxies(api: Api) -> Iterator[Finding]:

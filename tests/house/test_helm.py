@@ -357,6 +357,17 @@ def test_sqlite_keeps_one_writer_and_its_file() -> None:
     assert [str(Path(url.removeprefix("sqlite:///")).parent)] == folders
 
 
+def test_on_postgres_a_new_controller_stands_by_before_the_old_one_goes() -> None:
+    documents = render(case("postgres"))
+    [controller] = kinds(documents, "Deployment")
+    assert controller["spec"]["replicas"] == 2
+    assert controller["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    budgets = [document["metadata"]["name"] for document in kinds(documents, "PodDisruptionBudget")]
+    assert controller["metadata"]["name"] in budgets
+    alone = render(case("postgres"), "--set", "controller.replicas=1")
+    assert controller["metadata"]["name"] not in [d["metadata"]["name"] for d in kinds(alone, "PodDisruptionBudget")]
+
+
 @each_case
 def test_the_schema_is_migrated_once_before_the_controller_starts(values: Path) -> None:
     documents = render(values)
@@ -442,7 +453,6 @@ def as_kubelet(variable: str, given: Document) -> str:
     ("values", "changes", "complaint"),
     [
         pytest.param("sqlite", ["controller.replicas=2"], "one file on one volume", id="two controllers on SQLite"),
-        pytest.param("postgres", ["controller.replicas=2"], "elects no leader", id="two controllers on Postgres"),
         pytest.param("sqlite", ["migrations.mode=job"], "needs database.mode=postgres", id="a hook on a SQLite volume"),
         pytest.param("sqlite", ["mqtt.url="], "mqtt.url is required", id="no broker"),
         pytest.param("sqlite", ["secrets.existingSecret="], "needs a Secret for PENSTOCK", id="no secret"),

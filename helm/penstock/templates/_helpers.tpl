@@ -156,9 +156,6 @@ volumeMounts:
 {{- if and (gt (int $values.controller.replicas) 1) (not $postgres) -}}
 {{- fail "controller.replicas must be 1 with database.mode=sqlite: one file on one volume serves one controller" -}}
 {{- end -}}
-{{- if gt (int $values.controller.replicas) 1 -}}
-{{- fail "controller.replicas must be 1: this version elects no leader, and two controllers would work against each other" -}}
-{{- end -}}
 {{- if and (eq $values.migrations.mode "job") (not $postgres) -}}
 {{- fail "migrations.mode=job needs database.mode=postgres: a hook cannot mount the SQLite volume that the controller uses" -}}
 {{- end -}}

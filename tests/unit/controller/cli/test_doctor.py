@@ -5,6 +5,7 @@ import pytest
 from controller.cli import doctor
 
 READY = {name: {"ok": True, "detail": ""} for name in ("database", "observation", "broker")}
+READY |= {"is_leader": True, "leader": "one/1.2@3"}
 PROXY = {"id": "local", "url": "http://127.0.0.1:8090", "freshness": "fresh", "error": ""}
 HEALTHY = {"discrepancies": {"orphaned_ts_sessions": [], "missing_ts_sessions": [], "has_issues": False}}
 
@@ -58,6 +59,14 @@ def test_no_proxy_is_told(healthy, run):
 def test_not_being_ready_is_told_by_what_is_lacking(healthy, run):
     healthy.answers["GET /readyz"] = 503, READY | {"broker": {"ok": False, "detail": "connecting"}}
     assert bad(run().stdout) == ["BAD  broker: connecting"]
+
+
+def test_who_leads_is_told_and_that_nobody_does(healthy, run):
+    assert "ok   controller one/1.2@3 leads, and answers here" in run().stdout
+    healthy.answers["GET /readyz"] = 200, READY | {"is_leader": False}
+    assert "ok   controller one/1.2@3 leads\n" in run().stdout
+    healthy.answers["GET /readyz"] = 200, READY | {"is_leader": False, "leader": ""}
+    assert bad(run().stdout) == ["BAD  nobody leads"]
 
 
 def test_drift_is_told_by_its_streams(healthy, run):
