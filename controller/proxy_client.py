@@ -99,18 +99,19 @@ class ProxyClient:
             is_draining=listed.draining,
             is_synced=listed.synced,
             token_highest=listed.token_highest,
+            sessions_max=listed.sessions_max,
             sessions=tuple(_to_session(view) for view in listed.sessions),
         )
 
-    async def send(self, command: Command, token: int) -> Reply:
-        """Carry out one command.
+    async def send(self, command: Command, token: int, *, moved_to: str = "") -> Reply:
+        """Carry out one command. ``moved_to`` is where viewers find the key after a stop.
 
         Raises:
             ProxyUnreachableError: no readable answer: it may or may not have been done.
         """
         if command.kind is CommandKind.ENSURE:
             return await self._ensure(command, token)
-        return await self._stop(command, token)
+        return await self._stop(command, token, moved_to)
 
     async def _ensure(self, command: Command, token: int) -> Reply:
         assert command.spec is not None
@@ -125,13 +126,14 @@ class ProxyClient:
         reply = self._read(contract.EnsureReply, body)
         return _to_reply(reply, reply.outcome.value)
 
-    async def _stop(self, command: Command, token: int) -> Reply:
+    async def _stop(self, command: Command, token: int, moved_to: str) -> Reply:
         query = {
             "key": command.key,
             "epoch": str(command.epoch),
             "generation": str(command.generation),
             "boot_id": command.boot_id,
             "token": str(token),
+            **({"moved_to": moved_to} if moved_to else {}),
         }
         body = await self._call("DELETE", f"/sessions/{command.stream_id}", query=query)
         reply = self._read(contract.StopReply, body)

@@ -10,6 +10,7 @@ GET    /sessions                        SessionList             everything this 
 PUT    /sessions/{stream_id}            EnsureReply             run exactly this (body: EnsureRequest); idempotent
 DELETE /sessions/{stream_id}?key&epoch  StopReply               stop what is at or below that fence (query:
        &generation&boot_id&token                                StopRequest); idempotent
+       [&moved_to]
 GET    /sessions/watch                  lines of Change         one JSON object a line: something changed, list again
 POST   /synced                          CommandReply            body SyncedRequest: the first full sync is done
 GET    /viewers                         ViewerList
@@ -31,6 +32,7 @@ PREFIX = "/control/v1"
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+PublicUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/?#]+)?$", max_length=512)]
 Counter = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -103,6 +105,8 @@ class StopRequest(Wire):
     generation: Counter
     boot_id: str
     token: Counter
+    moved_to: PublicUrl = ""
+    """Where the key runs now, another proxy's ``public_url``: viewers who come for it are sent there for a while."""
 
 
 class StopOutcome(StrEnum):
@@ -212,6 +216,8 @@ class SessionList(Wire):
     synced: bool
     """Whether a controller has said that it knows all that should run here since this boot."""
     draining: bool = False
+    sessions_max: Counter = 0
+    """How many it runs at most; 0 is unknown."""
     sessions: tuple[SessionView, ...]
 
 

@@ -65,6 +65,8 @@ class Tombstone:
     at: float
     ran: bool
     """Whether anything ran; if nothing did, viewers were never served under this key."""
+    moved_to: str = ""
+    """Where the key runs instead; empty when nobody said so."""
 
 
 @dataclass(slots=True)
@@ -158,6 +160,11 @@ class Registry:
         tombstone = self._fresh_tombstone(key)
         return "recent" if tombstone is not None and tombstone.ran else None
 
+    def moved_to(self, key: str) -> str:
+        """Return the address of the proxy that a stop within the last ten minutes named; empty for none."""
+        tombstone = self._fresh_tombstone(key)
+        return tombstone.moved_to if tombstone is not None else ""
+
     def listing(self) -> contract.SessionList:
         identity = self.identity
         return contract.SessionList(
@@ -168,6 +175,7 @@ class Registry:
             token_highest=self.token_highest,
             synced=self.synced,
             draining=self.draining,
+            sessions_max=self._sessions_max,
             sessions=tuple(session.view() for session in self._sessions.values()),
         )
 
@@ -318,7 +326,7 @@ class Registry:
         fence = (request.epoch, request.generation)
         current = self._sessions.get(request.key)
         if current is None:
-            self._bury(request.key, fence, ran=False)
+            self._bury(request.key, fence, ran=False, moved_to=request.moved_to)
             return Verdict(StopOutcome.NOT_FOUND)
         if current.fence > fence:
             return Verdict(StopOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}", current.fence)
@@ -326,14 +334,14 @@ class Registry:
             # Fences of one key are unique to a stream. If a controller broke that, obeying would end another stream,
             # and a tombstone here would refuse the running one's repeats.
             return Verdict(StopOutcome.NOT_FOUND, f"this fence belongs to stream {current.stream_id}")
-        self._remove(current, fence, "commanded")
+        self._remove(current, fence, "commanded", moved_to=request.moved_to)
         return Verdict(StopOutcome.STOPPED)
 
-    def _remove(self, session: Session, fence: Fence | None, cause: str) -> None:
+    def _remove(self, session: Session, fence: Fence | None, cause: str, *, moved_to: str = "") -> None:
         """Take it off the table, leave a tombstone unless a successor takes the key, and let it tear itself down."""
         del self._sessions[session.key]
         if fence is not None:
-            self._bury(session.key, fence, ran=True)
+            self._bury(session.key, fence, ran=True, moved_to=moved_to)
         session.stop()
         self._totals_of_the_gone.add(session)
         log.info(
@@ -346,11 +354,13 @@ class Registry:
         )
         self._changed(session.key)
 
-    def _bury(self, key: str, fence: Fence, *, ran: bool) -> None:
+    def _bury(self, key: str, fence: Fence, *, ran: bool, moved_to: str = "") -> None:
         before = self._tombstones.pop(key, None)
         if before is not None and self._is_fresh(before):
+            # A stop that is repeated, or older, may have forgotten where to; one that is newer has not.
+            moved_to = moved_to or (before.moved_to if fence <= before.fence else "")
             fence, ran = max(fence, before.fence), ran or before.ran
-        self._tombstones[key] = Tombstone(fence, self._ports.now(), ran)
+        self._tombstones[key] = Tombstone(fence, self._ports.now(), ran, moved_to)
 
     def _fresh_tombstone(self, key: str) -> Tombstone | None:
         tombstone = self._tombstones.get(key)

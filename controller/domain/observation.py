@@ -110,6 +110,8 @@ class ProxyView:
     is_draining: bool = False
     is_synced: bool = False
     token_highest: int = 0
+    sessions_max: int = 0
+    """How many it runs at most; 0 is unknown."""
     sessions: tuple[Session, ...] = ()
 
     @property

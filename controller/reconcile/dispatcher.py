@@ -113,7 +113,7 @@ class Dispatcher:
             self._term.check()
             token = self._term.token
             try:
-                reply = await client.send(command, token)
+                reply = await client.send(command, token, moved_to=self._observer.successor_url(command))
             except ProxyUnreachableError as failed:
                 return self._postpone(pending, failed.detail)
         line = log.bind(

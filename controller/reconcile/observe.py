@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from controller.domain.model import ProxyId
-from controller.domain.observation import Freshness, Observed, ProxyView
+from controller.domain.model import Command, CommandKind, Key, ProxyId
+from controller.domain.observation import Freshness, Observed, ProxyView, SessionState
 from controller.errors import ProxyUnreachableError
 from controller.proxy_client import ProxyClient
 
 log = structlog.get_logger(__name__)
+
+Fence = tuple[int, int]
 
 
 class Observer:
@@ -45,6 +47,8 @@ class Observer:
             for url in self._clients
             if url in remembered
         }
+
+        self._successors: dict[Key, tuple[Fence, ProxyView]] | None = None
 
     @property
     def clients(self) -> Mapping[str, ProxyClient]:
@@ -74,6 +78,16 @@ class Observer:
         view = next((view for view in self._views.values() if view.proxy_id == proxy_id), None)
         return self._clients[view.url] if view is not None else None
 
+    def successor_url(self, command: Command) -> str:
+        """Return where viewers of what is stopped find its key now: at a proxy seen to run a higher fence of it."""
+        if command.kind is not CommandKind.STOP:
+            return ""
+        if self._successors is None:
+            self._successors = _index(self._views.values())
+        fence, view = self._successors.get(command.key, (None, None))
+        is_successor = view is not None and fence is not None and fence > (command.epoch, command.generation)
+        return view.public_url if view is not None and is_successor and view.proxy_id != command.proxy_id else ""
+
     def view_at(self, url: str) -> ProxyView | None:
         return self._views.get(url)
 
@@ -95,6 +109,7 @@ class Observer:
         elif before.boot_id != view.boot_id:
             log.warning("proxy.restarted", proxy=view.proxy_id, boot=view.boot_id, boot_before=before.boot_id)
         self._views[view.url] = view
+        self._successors = None
         names = Counter(other.proxy_id for other in self._views.values())
         if names[view.proxy_id] > 1:
             # Two processes under one name: neither list proves anything about the other's sessions.
@@ -107,6 +122,7 @@ class Observer:
             )
 
     def _fail(self, url: str, detail: str) -> None:
+        self._successors = None
         before = self._views.get(url)
         if before is None:
             log.warning("proxy.unreachable", url=url, error=detail)
@@ -125,3 +141,15 @@ class Observer:
         if self._clock() - (since or self._started_at) >= self._lost_after:
             return replace(view, freshness=Freshness.LOST)
         return view
+
+
+def _index(views: Iterable[ProxyView]) -> dict[Key, tuple[Fence, ProxyView]]:
+    """Return, per key, the highest fence that a fresh proxy was seen to run, and which."""
+    highest: dict[Key, tuple[Fence, ProxyView]] = {}
+    for view in views:
+        for session in view.sessions if view.is_fresh else ():
+            fence = (session.epoch, session.generation)
+            known = highest.get(session.key)
+            if session.state is not SessionState.FINISHED and (known is None or known[0] < fence):
+                highest[session.key] = (fence, view)
+    return highest

@@ -1,6 +1,7 @@
 """What a viewer is told when it gets no media: problem documents (RFC 9457), and the headers all answers share."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -32,6 +33,32 @@ class RefusedError(ViewerError):
         self.headers = headers or {}
 
 
+class MovedError(ViewerError):
+    """A viewer is to ask another proxy."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"moved to {url}")
+        self.url = url
+
+
+def redirect(moved: MovedError, request: web.Request) -> web.Response:
+    """Send a viewer to the same path elsewhere: for now, since the stream may come back."""
+    location = f"{moved.url}{request.rel_url}"
+    return web.Response(status=307, headers={**CORS, "Cache-Control": "no-store", "Location": location})
+
+
+@contextmanager
+def following(registry: Registry, key: str) -> Iterator[None]:
+    """Send a viewer on whose stream was moved away while it was being answered."""
+    try:
+        yield
+    except ViewerError:
+        moved_to = registry.moved_to(key) if registry.get(key) is None else ""
+        if moved_to:
+            raise MovedError(moved_to) from None
+        raise
+
+
 def problem(refusal: RefusedError) -> web.Response:
     title = HTTPStatus(refusal.status).phrase
     body = Problem(title=title, status=refusal.status, detail=refusal.detail).model_dump_json()
@@ -45,6 +72,8 @@ def guarded(handler: Handler) -> Handler:
     async def guard(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
+        except MovedError as moved:
+            return redirect(moved, request)
         except RefusedError as refusal:
             return problem(refusal)
         except StartFailedError as failure:

@@ -1,7 +1,8 @@
 """GET /hls/{key}/index.m3u8 and what it lists: segments out of the ring, as MPEG-TS or as fragmented MP4.
 
 A viewer enters the session with its first playlist and leaves when it falls silent (see ``audience``). Segments are
-sent in pieces read from the ring, so a slow client holds one piece, not a copy of the segment.
+sent in pieces read from the ring, so a slow client holds one piece, not a copy of the segment. The playlist of a stream
+that was moved is a redirect to the proxy that carries it now; its segments are not: those of their numbers are others.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from proxy.core.playlist import MediaSegment
 from proxy.errors import SessionOverError
 from proxy.registry import Registry
 from proxy.serve import tcp
-from proxy.serve.answers import CORS, RefusedError, find_even_ended, finished, not_yet
+from proxy.serve.answers import CORS, RefusedError, find_even_ended, finished, following, not_yet
 from proxy.serve.audience import COOKIE, QUERY, Audience, Visit
 from proxy.serve.viewer import started_feed
 from proxy.session import Session
@@ -49,14 +50,18 @@ class HlsDoor:
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """HEAD: say whether the key is served, without opening its upstream."""
-        find_even_ended(self._registry, request.match_info["key"], Output.HLS)
+        key = request.match_info["key"]
+        with following(self._registry, key):
+            find_even_ended(self._registry, key, Output.HLS)
         return web.Response(headers=PLAYLIST_HEADERS, content_type=PLAYLIST_TYPE)
 
     async def playlist(self, request: web.Request) -> web.StreamResponse:
-        session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
-        visit = self._recognise(request, session)
-        with self._audience.answering(visit, request):
-            text = await self._text(session, visit)
+        key = request.match_info["key"]
+        with following(self._registry, key):
+            session = find_even_ended(self._registry, key, Output.HLS)
+            visit = self._recognise(request, session)
+            with self._audience.answering(visit, request):
+                text = await self._text(session, visit)
         return _playlist_response(request, text, visit)
 
     async def look_at_segment(self, request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ from proxy.contract import Output
 from proxy.core.feed import Feed, Medium
 from proxy.registry import Registry
 from proxy.serve import tcp
-from proxy.serve.answers import CORS, RefusedError, find
+from proxy.serve.answers import CORS, RefusedError, find, following
 from proxy.serve.burst import QUERY, Burst, BurstLimits, find_start, parse
 from proxy.serve.client import Client, SlowRule
 from proxy.serve.pump import Pump
@@ -48,13 +48,19 @@ class TsDoor:
 
     async def look(self, request: web.Request) -> web.StreamResponse:
         """HEAD: say whether the key is served; nobody is counted, and no upstream is opened."""
-        _refuse_fragments(find(self._registry, request.match_info["key"], Output.TS))
+        key = request.match_info["key"]
+        with following(self._registry, key):
+            _refuse_fragments(find(self._registry, key, Output.TS))
         _burst_of(request)
         response = web.Response(headers=HEADERS)
         response.force_close()
         return response
 
     async def watch(self, request: web.Request) -> web.StreamResponse:
+        with following(self._registry, request.match_info["key"]):
+            return await self._watch(request)
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
         session = find(self._registry, request.match_info["key"], Output.TS)
         _refuse_fragments(session)
         burst = _burst_of(request)

@@ -104,11 +104,16 @@ class Place:
         assert session is not None
         return session
 
-    def stop(self, key: str) -> None:
+    def stop(self, key: str, moved_to: str = "") -> None:
         session = self.registry.get(key)
         assert session is not None
         request = StopRequest(
-            key=key, epoch=session.epoch, generation=session.generation, boot_id=self.registry.identity.boot_id, token=1
+            key=key,
+            epoch=session.epoch,
+            generation=session.generation,
+            boot_id=self.registry.identity.boot_id,
+            token=1,
+            moved_to=moved_to,
         )
         self.registry.stop(f"stream-{key}", request)
 
