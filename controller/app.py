@@ -31,7 +31,7 @@ from controller.domain import ids
 from controller.domain.budgets import Limits
 from controller.domain.mass_end import MassEnd
 from controller.domain.model import Key, ProxyId, SourceId, StreamId
-from controller.domain.observation import Viewer
+from controller.domain.observation import ProxyView, Viewer
 from controller.domain.plan import Plan, Policy
 from controller.errors import ConflictError, LeaseLostError, NotFoundError, StartupError
 from controller.ingest import subscriber
@@ -40,6 +40,7 @@ from controller.ingest.topics import Rules
 from controller.leader import Leader, Means
 from controller.proxy_client import ProxyClient, fingerprint, http_session
 from controller.reconcile import incarnation
+from controller.reconcile.discovery import Discovery, Name
 from controller.reconcile.housekeeping import Retention
 from controller.reconcile.leadership import Leadership, Pillar
 from controller.reconcile.lookout import Lookout
@@ -101,40 +102,54 @@ async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) 
     try:
         known = await database.read(proxies.load)
         async with http_session() as http:
-            rooms = _Rooms(settings, database, _observer(settings, http, known))
+            rooms = _Rooms(settings, database, _clients(settings, http), [entry.view for entry in known])
             await _serve(rooms, listener, stop)
     finally:
         await database.dispose()
 
 
-def _observer(settings: Settings, http: aiohttp.ClientSession, known: Sequence[proxies.KnownProxy]) -> Observer:
-    clients = [
-        ProxyClient(
+def _clients(settings: Settings, http: aiohttp.ClientSession) -> Callable[[str], ProxyClient]:
+    """Return what makes the client of the proxy at one URL."""
+
+    def client(url: str) -> ProxyClient:
+        return ProxyClient(
             http,
             url,
             token=settings.control_secret,
             list_timeout_seconds=settings.list_timeout_seconds,
             command_timeout_seconds=settings.command_timeout_seconds,
         )
-        for url in settings.proxies
-    ]
-    views = [entry.view for entry in known]
-    return Observer(clients, views, lost_after=timedelta(seconds=settings.lost_after_seconds), clock=_now)
+
+    return client
 
 
 class _Rooms:
     """Everything one controller is made of, tied together."""
 
-    def __init__(self, settings: Settings, database: Database, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, client: Callable[[str], ProxyClient], known: Iterable[ProxyView]
+    ) -> None:
         self.database = database
-        self.observer = observer
+        self.observer = Observer(
+            map(client, settings.proxy_urls),
+            known,
+            lost_after=timedelta(seconds=settings.lost_after_seconds),
+            clock=_now,
+        )
         self.pulse = Pulse()
         self.stopping = asyncio.Event()
         self.queue = KeyQueue(
             time.monotonic,
             resync_seconds=lambda: _jittered(settings.resync_seconds),
         )
-        self.watchers = Watchers(observer, self.queue)
+        self.watchers = Watchers(self.observer, self.queue)
+        self.discovery = Discovery(
+            [Name(name.host, name.port) for name in settings.proxy_names],
+            self.observer,
+            build=client,
+            changed=self.queue.ring_all,
+            interval_seconds=settings.discovery_seconds,
+        )
         holder = incarnation.describe(settings.controller_name or socket.gethostname())
         self.notices = notices.between(database, settings.database_url, origin=holder, heard=self._hear)
         self._means = self._gather_means(settings)
@@ -264,7 +279,12 @@ class _Rooms:
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """Return every long-lived task of the process but the web server, by name."""
-        return {"leadership": self.leadership.run, "watchers": self.watchers.run, "notices": self.notices.run}
+        return {
+            "leadership": self.leadership.run,
+            "watchers": self.watchers.run,
+            "notices": self.notices.run,
+            "discovery": self.discovery.run,
+        }
 
 
 async def _serve(rooms: _Rooms, listener: socket.socket, stop: asyncio.Event) -> None:

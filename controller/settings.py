@@ -19,6 +19,8 @@ from typing_extensions import override
 
 PREFIX = "PENSTOCK_"
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+DNS = "dns+http"
+"""Scheme of a name each of whose addresses is a proxy."""
 CONSEQUENTIAL = frozenset({"default_factory_not_called"})
 """Faults of a field that only follow from another field's fault."""
 
@@ -85,8 +87,10 @@ def _to_proxy_url(value: object) -> object:
     if not isinstance(value, str):
         return value
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(f"{value!r} is not the address of a proxy (http://HOST:PORT)")
+    if parts.scheme not in ("http", "https", DNS) or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"{value!r} is not the address of a proxy (http://HOST:PORT, or {DNS}://NAME:PORT)")
+    if parts.scheme == DNS and parts.port is None:
+        raise ValueError(f"{value!r} lacks the port: {DNS}://NAME:PORT")
     return value.rstrip("/")
 
 
@@ -173,8 +177,11 @@ class Settings(DatabaseSettings):
     )
 
     proxies: ProxyUrls = Field(
-        ("http://127.0.0.1:8090",), min_length=1, description="Addresses of the proxies: a JSON list, or with commas."
+        ("http://127.0.0.1:8090",),
+        min_length=1,
+        description="Addresses of the proxies: a JSON list, or with commas. `dns+http://NAME:PORT`: all that NAME has.",
     )
+    discovery_seconds: PositiveFloat = Field(10, description="Time between two looks for proxies in DNS.")
     control_token: Secret = Field(
         None, description="Shared secret of the control API between controller and proxies. Must be set."
     )
@@ -266,6 +273,16 @@ class Settings(DatabaseSettings):
         if (self.mqtt_cert_file is None) != (self.mqtt_key_file is None):
             raise ValueError("mqtt_cert_file: needs mqtt_key_file, and the reverse")
         return self
+
+    @property
+    def proxy_urls(self) -> tuple[str, ...]:
+        """The proxies whose addresses are given."""
+        return tuple(url for url in self.proxies if not url.startswith(DNS))
+
+    @property
+    def proxy_names(self) -> tuple[Address, ...]:
+        """The names that DNS is asked for proxies."""
+        return tuple(parse_address(url.partition("://")[2]) for url in self.proxies if url.startswith(DNS))
 
     @property
     def mqtt_is_tls(self) -> bool:

@@ -56,7 +56,7 @@ class Dispatcher:
         self._ring = ring
         self._limits = limits or Limits()
         self._backoff = backoff or Backoff(first_seconds=0.25, cap_seconds=10.0)
-        self._bells = {url: asyncio.Event() for url in observer.clients}
+        self._bells: dict[str, asyncio.Event] = {}
         self.sent = 0
         """Commands answered since start."""
 
@@ -67,12 +67,12 @@ class Dispatcher:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for client in self._observer.clients.values():
+            async for client in self._observer.newcomers():
                 group.create_task(self._serve(client), name=f"dispatch {client.url}")
 
     async def _serve(self, client: ProxyClient) -> None:
-        bell = self._bells[client.url]
-        while True:
+        bell = self._bells.setdefault(client.url, asyncio.Event())
+        while self._observer.is_asked(client):
             bell.clear()
             view = self._observer.view_at(client.url)
             try:

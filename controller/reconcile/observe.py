@@ -6,14 +6,14 @@ after ``lost_after``, counted from the start of this process when it was never r
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from controller.domain.model import Command, CommandKind, Key, ProxyId
-from controller.domain.observation import Freshness, Observed, ProxyView, SessionState
+from controller.domain.observation import NO_BOOT, Freshness, Observed, ProxyView, SessionState
 from controller.errors import ProxyUnreachableError
 from controller.proxy_client import ProxyClient
 
@@ -41,18 +41,55 @@ class Observer:
         """How often all were listed, or found unreachable, since start."""
         self._locks = {url: asyncio.Lock() for url in self._clients}
         self._tried: set[str] = set()
-        remembered = {view.url: view for view in known}
+        # One that is not configured any more, or whose address DNS has forgotten, is no less unknown than the others.
         self._views: dict[str, ProxyView] = {
-            url: replace(remembered[url], freshness=Freshness.NEVER, error="not reached since start")
-            for url in self._clients
-            if url in remembered
+            view.url: replace(view, freshness=Freshness.NEVER, error="not reached since start") for view in known
         }
+        self._grown = asyncio.Event()
 
         self._successors: dict[Key, tuple[Fence, ProxyView]] | None = None
 
     @property
     def clients(self) -> Mapping[str, ProxyClient]:
         return self._clients
+
+    def admit(self, client: ProxyClient) -> None:
+        """Look at one more proxy from now on."""
+        if client.url not in self._clients:
+            self._clients[client.url] = client
+            self._locks[client.url] = asyncio.Lock()
+            grown, self._grown = self._grown, asyncio.Event()
+            grown.set()
+
+    def dismiss(self, url: str) -> None:
+        """Ask nobody at this address any more. What was last seen there stays, and grows old."""
+        self._clients.pop(url, None)
+        view = self._views.get(url)
+        if view is not None and view.boot_id == NO_BOOT:
+            del self._views[url]
+        elif view is not None and view.is_fresh:
+            self._fail(url, "its address is no longer known")
+
+    def forget(self, proxy_id: ProxyId) -> None:
+        """Know nothing any more of a proxy that is gone for good, unless it can still be asked."""
+        self._views = {
+            url: view for url, view in self._views.items() if view.proxy_id != proxy_id or url in self._clients
+        }
+
+    async def newcomers(self) -> AsyncIterator[ProxyClient]:
+        """Yield every client, and then each that is admitted, for as long as anybody asks."""
+        seen: set[ProxyClient] = set()
+        while True:
+            grown = self._grown
+            for client in [client for client in self._clients.values() if client not in seen]:
+                seen.add(client)
+                yield client
+            seen &= set(self._clients.values())
+            await grown.wait()
+
+    def is_asked(self, client: ProxyClient) -> bool:
+        """Whether this client has not been dismissed."""
+        return self._clients.get(client.url) is client
 
     @property
     def latest(self) -> Observed:
@@ -68,7 +105,7 @@ class Observer:
     async def observe(self) -> Observed:
         """List every proxy, all at once, each within its time-out; return the newest observation."""
         async with asyncio.TaskGroup() as group:
-            for client in self._clients.values():
+            for client in tuple(self._clients.values()):
                 group.create_task(self._refresh(client), name=f"list {client.url}")
         self.rounds += 1
         return self.latest
@@ -76,7 +113,7 @@ class Observer:
     def client(self, proxy_id: ProxyId) -> ProxyClient | None:
         """Return the client of the proxy that last called itself so."""
         view = next((view for view in self._views.values() if view.proxy_id == proxy_id), None)
-        return self._clients[view.url] if view is not None else None
+        return self._clients.get(view.url) if view is not None else None
 
     def successor_url(self, command: Command) -> str:
         """Return where viewers of what is stopped find its key now: at a proxy seen to run a higher fence of it."""
@@ -96,11 +133,13 @@ class Observer:
             try:
                 view = await client.list()
             except ProxyUnreachableError as failed:
-                self._tried.add(client.url)
-                self._fail(client.url, failed.detail)
+                if self.is_asked(client):
+                    self._tried.add(client.url)
+                    self._fail(client.url, failed.detail)
                 return
-            self._tried.add(client.url)
-            self._accept(view)
+            if self.is_asked(client):
+                self._tried.add(client.url)
+                self._accept(view)
 
     def _accept(self, view: ProxyView) -> None:
         before = self._views.get(view.url)
@@ -108,6 +147,12 @@ class Observer:
             log.info("proxy.reached", proxy=view.proxy_id, url=view.url, boot=view.boot_id, sessions=len(view.sessions))
         elif before.boot_id != view.boot_id:
             log.warning("proxy.restarted", proxy=view.proxy_id, boot=view.boot_id, boot_before=before.boot_id)
+        self._views = {
+            # Found at a new address, it is not at the old one any more.
+            url: known
+            for url, known in self._views.items()
+            if known.proxy_id != view.proxy_id or url in self._clients
+        }
         self._views[view.url] = view
         self._successors = None
         names = Counter(other.proxy_id for other in self._views.values())

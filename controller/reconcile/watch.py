@@ -28,12 +28,12 @@ class Watchers:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for client in self._observer.clients.values():
+            async for client in self._observer.newcomers():
                 group.create_task(self._follow(client), name=f"watch {client.url}")
 
     async def _follow(self, client: ProxyClient) -> None:
         failures = 0
-        while True:
+        while self._observer.is_asked(client):
             try:
                 is_new = True
                 async for _, keys in client.watch():

@@ -1,16 +1,18 @@
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import structlog
 
-from controller.domain.model import ProxyId
+from controller.domain.model import BootId, Command, CommandKind, Key, ProxyId, StreamId
 from controller.domain.observation import Freshness
 from controller.reconcile.observe import Observer
 from proxy.contract import SessionSpec, Upstream
 from tests.fakes.control_room import TOKEN, client_of
 from tests.fakes.domain_values import NOW, session, view
+from tests.fakes.mqtt import until
 from tests.fakes.proxy import fake_proxy
 
 SPEC = SessionSpec(key="cam-7", upstreams=(Upstream(url="http://origin/a.ts"),))
@@ -104,9 +106,81 @@ async def test_what_an_earlier_process_saw_is_remembered_and_not_believed(observ
     assert freshness(observer) == {"p1": Freshness.LOST}
 
 
-async def test_a_remembered_proxy_that_is_not_configured_any_more_is_forgotten(observer_of, p1):
-    observer = observer_of(p1.url, known=[view(url=NOBODY)])
+async def test_a_remembered_proxy_whose_address_is_not_known_any_more_is_unknown_and_not_gone(observer_of, clock):
+    observer = observer_of(known=[view(session(), url=NOBODY)])
+    await observer.observe()
+    assert freshness(observer) == {"p1": Freshness.NEVER}
+    clock.later(30)
+    assert freshness(observer) == {"p1": Freshness.LOST}
+    assert observer.client("p1") is None
+    observer.forget("p1")
     assert observer.latest.proxies == ()
+
+
+async def test_a_proxy_that_was_found_at_another_address_is_there_only(observer_of, p1):
+    observer = observer_of(p1.url, known=[view(session(), url=NOBODY)])
+    await observer.observe()
+    [seen] = observer.latest.proxies
+    assert (seen.proxy_id, seen.url, seen.freshness) == ("p1", p1.url, Freshness.FRESH)
+
+
+async def test_one_that_is_admitted_is_looked_at_and_one_that_is_dismissed_grows_old(observer_of, http, p1, clock):
+    observer = observer_of()
+    observer.admit(client := client_of(http, p1.url))
+    observer.admit(client_of(http, NOBODY))
+    await observer.observe()
+    assert freshness(observer) == {"p1": Freshness.FRESH, NOBODY: Freshness.NEVER}
+    observer.dismiss(NOBODY)
+    assert freshness(observer) == {"p1": Freshness.FRESH}
+    observer.dismiss(p1.url)
+    await observer.observe()
+    assert freshness(observer) == {"p1": Freshness.STALE}
+    assert not observer.is_asked(client)
+    observer.forget("p1")
+    assert freshness(observer) == {}
+    observer.admit(client)
+    await observer.observe()
+    observer.forget("p1")
+    assert freshness(observer) == {"p1": Freshness.FRESH}, "it can be asked"
+
+
+async def test_newcomers_are_told_of_one_by_one(observer_of, http, p1):
+    observer = observer_of(NOBODY)
+    told: list[str] = []
+
+    async def listen() -> None:
+        async for client in observer.newcomers():
+            told.append(client.url)  # noqa: PERF401 - it is read meanwhile
+
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen())
+        await until(lambda: told == [NOBODY], "the first")
+        observer.admit(client_of(http, p1.url))
+        await until(lambda: told == [NOBODY, p1.url], "the second")
+        observer.dismiss(p1.url)
+        observer.admit(client_of(http, p1.url))
+        await until(lambda: told == [NOBODY, p1.url, p1.url], "one that came back")
+        listening.cancel()
+
+
+def stop_of(generation: int) -> Command:
+    return Command(
+        CommandKind.STOP, ProxyId("old"), BootId("b"), StreamId("s"), Key("cam-7"), 1, generation, None, "moved"
+    )
+
+
+async def test_a_stop_is_told_where_the_key_runs_at_a_higher_fence(observer_of, p1):
+    observer = observer_of(p1.url)
+    assert observer.successor_url(stop_of(1)) == ""
+    p1.inject("s", SPEC, 1, 2)
+    await observer.observe()
+    assert observer.successor_url(stop_of(1)) == p1.url
+    assert observer.successor_url(stop_of(2)) == "", "not a higher one"
+    assert observer.successor_url(replace(stop_of(1), proxy_id=ProxyId("p1"))) == "", "it is there already"
+    assert observer.successor_url(replace(stop_of(1), key=Key("other"))) == ""
+    p1.unreachable = True
+    await observer.observe()
+    assert observer.successor_url(stop_of(1)) == "", "nobody knows whether it still runs"
 
 
 async def test_one_that_never_answered_goes_by_its_address(observer_of):
