@@ -364,6 +364,7 @@ def _policy(settings: Settings) -> Policy:
         stop_grace=timedelta(seconds=settings.stop_grace_seconds),
         orphan_grace=timedelta(seconds=settings.orphan_grace_seconds),
         flow_grace=timedelta(seconds=settings.flow_grace_seconds),
+        drain_moves_max=settings.drain_moves_max,
         stall_timeout=None if stall is None else timedelta(seconds=stall),
         mass_end=MassEnd() if settings.hold_mass_ends else None,
         fingerprint=fingerprint,

@@ -231,6 +231,9 @@ class Settings(DatabaseSettings):
     lost_after_seconds: PositiveFloat = Field(
         45, description="The streams of a proxy that cannot be reached for this long are placed elsewhere."
     )
+    drain_moves_max: PositiveInt = Field(
+        20, description="Streams that are on their way from proxies that are being drained, at one time."
+    )
     stall_timeout_seconds: OptionalSeconds = Field(
         None, description="A stream that is STALLED for this long ends. Off unless set; a source may announce its own."
     )

@@ -8,7 +8,7 @@ from controller.api import operator_schemas, schemas
 from controller.api.redaction import MASK, redact
 from controller.api.seen import Seen, media_url
 from controller.domain.breaker import Breaker
-from controller.domain.controls import Control
+from controller.domain.controls import Control, Controls
 from controller.domain.model import Output, Placement, Run, Stream, StreamSpec
 from controller.domain.observation import ProxyView, Session, Viewer
 from controller.domain.plan import Action
@@ -152,7 +152,7 @@ def sample(noted: Sample) -> schemas.SampleDocument:
     return {"at": noted.at, "figures": dict(noted.figures)}
 
 
-def proxy(view: ProxyView) -> schemas.ProxyDocument:
+def proxy(view: ProxyView, held: Controls) -> schemas.ProxyDocument:
     return {
         "id": view.proxy_id,
         "url": redact(view.url),
@@ -162,9 +162,11 @@ def proxy(view: ProxyView) -> schemas.ProxyDocument:
         "sequence": view.sequence,
         "observed_at": view.observed_at,
         "error": view.error,
-        "is_draining": view.is_draining,
+        "is_draining": view.is_draining or view.proxy_id in held.drained,
+        "is_decommissioned": view.proxy_id in held.decommissioned,
         "is_synced": view.is_synced,
         "sessions": len(view.sessions),
+        "sessions_max": view.sessions_max,
         "viewers": sum(session.viewers for session in view.sessions),
         "bitrate_bps": sum(session.bitrate_bps for session in view.sessions),
     }

@@ -248,8 +248,11 @@ class ProxyDocument(TypedDict):
     observed_at: datetime | None
     error: str
     is_draining: bool
+    is_decommissioned: bool
     is_synced: bool
     sessions: int
+    sessions_max: int
+    """How many it runs at most; 0 is unknown."""
     viewers: int
     bitrate_bps: int
 

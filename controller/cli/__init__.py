@@ -71,6 +71,8 @@ for command in (
     controls.pause,
     controls.resume,
     controls.mode,
+    controls.drain,
+    controls.decommission,
     doctor.doctor,
     act.completion,
 ):

@@ -1,4 +1,4 @@
-"""What the control loop may do: ``pause``, ``resume``, ``mode``. Of everything, of a proxy, or of a key."""
+"""What the control loop may do: ``pause``, ``resume``, ``mode``, of everything, of a proxy, or of a key; ``drain``."""
 
 import getpass
 import re
@@ -110,3 +110,40 @@ def mode(
     else:
         api.put(f"{path}/mode", {"mode": mode, "for_seconds": seconds, "owner": owner, "why": why})
     click.echo(f"{name}: mode {mode}")
+
+
+@click.command()
+@click.argument("proxy")
+@click.option("--end", is_flag=True, help="Place streams on it again.")
+@owner_option
+@why_option
+@click.pass_obj
+def drain(api: Api, *, proxy: str, end: bool, owner: str, why: str) -> None:
+    """Place nothing more on a proxy, and move away what it runs. Viewers are sent on."""
+    path, name = path_of(None, proxy, everything=False)
+    if end:
+        api.delete(f"{path}/drain")
+        click.echo(f"{name}: takes streams again")
+        return
+    api.post(f"{path}/drain", {"owner": owner, "why": why})
+    click.echo(f"{name}: is being drained; `penstock get proxies` shows what is left")
+
+
+@click.command()
+@click.argument("proxy")
+@click.option("--undo", is_flag=True, help="Take it back.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@owner_option
+@why_option
+@click.pass_obj
+def decommission(api: Api, *, proxy: str, undo: bool, yes: bool, owner: str, why: str) -> None:
+    """Say that a proxy is gone for good: nothing waits for it any more."""
+    path, name = path_of(None, proxy, everything=False)
+    if undo:
+        api.delete(f"{path}/decommission")
+        click.echo(f"{name}: is reckoned with again")
+        return
+    if not yes:
+        click.confirm(f"Is {name} surely gone? If it runs still, its streams run twice", abort=True)
+    api.post(f"{path}/decommission", {"owner": owner, "why": why})
+    click.echo(f"{name}: counts as gone while it does not answer")

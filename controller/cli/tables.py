@@ -64,6 +64,10 @@ def duration(seconds: object) -> str:
     return f"{left}s"
 
 
+def _leaving(proxy: Item) -> str:
+    return " (decommissioned)" if proxy.get("is_decommissioned") else " (draining)" if proxy.get("is_draining") else ""
+
+
 def amount(value: object) -> str:
     """Return a number with a decimal prefix: ``7.9M``."""
     if not isinstance(value, int | float):
@@ -132,8 +136,8 @@ SESSIONS = (
 )
 PROXIES = (
     field("PROXY", "id"),
-    Column("STATUS", lambda p: f"{p['freshness']}{' (draining)' if p.get('is_draining') else ''}"),
-    field("SESSIONS"),
+    Column("STATUS", lambda p: f"{p['freshness']}{_leaving(p)}"),
+    Column("SESSIONS", lambda p: f"{p['sessions']}/{p['sessions_max']}" if p.get("sessions_max") else p["sessions"]),
     field("VIEWERS"),
     Column("BITRATE", lambda p: amount(p.get("bitrate_bps"))),
     Column("SEEN", lambda p: age(p.get("observed_at"))),

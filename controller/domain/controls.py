@@ -32,6 +32,9 @@ class Mode(StrEnum):
 MODE, PAUSE = "mode", "pause"
 """Names of controls. A pause is the mode ``observe`` for a time, whatever other modes say."""
 
+DRAIN, DECOMMISSION = "drain", "decommission"
+"""Of a proxy: it takes nothing new, and what it runs is moved away; or it is gone for good, by an operator's word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -41,7 +44,7 @@ class Control:
     subject: str
     """A proxy's id or a stream's key; empty for the global scope."""
     name: str
-    """``mode``, ``pause``, ``drain``."""
+    """``mode``, ``pause``, ``drain``, ``decommission``."""
     value: str
     owner: str
     why: str
@@ -51,7 +54,7 @@ class Control:
     @override
     def __str__(self) -> str:
         whose = {Scope.GLOBAL: "everything", Scope.PROXY: f"proxy {self.subject}", Scope.STREAM: f"key {self.subject}"}
-        what = "a pause" if self.name == PAUSE else f"mode {self.value}"
+        what = f"mode {self.value}" if self.name == MODE else f"a {self.name}"
         until = f" until {self.expires_at:%Y-%m-%d %H:%M:%S} UTC" if self.expires_at is not None else ""
         why = f" ({self.why})" if self.why else ""
         return f"{what} of {whose[self.scope]}, set by {self.owner}{until}{why}"
@@ -64,6 +67,10 @@ class Controls:
         held = tuple(held)
         self._modes = {(c.scope, c.subject): c for c in held if c.name == MODE}
         self._pauses = {(c.scope, c.subject): c for c in held if c.name == PAUSE}
+        self.decommissioned = frozenset(c.subject for c in held if c.name == DECOMMISSION)
+        """Proxies that are gone for good."""
+        self.drained = frozenset(c.subject for c in held if c.name == DRAIN) | self.decommissioned
+        """Proxies that take nothing new."""
 
     def __bool__(self) -> bool:
         """Whether anything at all is limited, perhaps."""

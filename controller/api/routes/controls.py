@@ -1,4 +1,4 @@
-"""What operators allow the control loop to do: modes and pauses, of everything, of a proxy, of a key.
+"""What operators allow the control loop to do: modes and pauses, of everything, of a proxy, of a key; and drains.
 
 They limit what the loop decides by itself. What a source or an operator ends, ends all the same.
 """
@@ -14,7 +14,7 @@ from controller.api import operator_schemas, render
 from controller.api.problems import documented
 from controller.api.services import Services
 from controller.api.wire import KeyInPath, Owner, Remark, ServicesHere, answer
-from controller.domain.controls import MODE, PAUSE, Mode, Scope
+from controller.domain.controls import DECOMMISSION, DRAIN, MODE, PAUSE, Mode, Scope
 from controller.errors import NotFoundError
 from controller.store import controls
 
@@ -49,6 +49,15 @@ class ModeRequest(BaseModel):
     owner: Owner
     why: Remark = ""
     for_seconds: Seconds | None = None
+
+
+class ProxyRequest(BaseModel):
+    """Who wants a proxy to be left, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: Owner
+    why: Remark = ""
 
 
 @router.get(
@@ -108,6 +117,34 @@ async def clear_proxy_mode(services: ServicesHere, proxy_id: ProxyInPath) -> Res
     return await _remove(services, Scope.PROXY, proxy_id, MODE)
 
 
+@router.post(
+    "/proxies/{proxy_id}/drain",
+    response_model=operator_schemas.ControlDocument,
+    summary="Place nothing more on a proxy, and move away what it runs",
+)
+async def drain(services: ServicesHere, proxy_id: ProxyInPath, wish: ProxyRequest) -> Response:
+    return await _leave(services, proxy_id, DRAIN, wish)
+
+
+@router.delete("/proxies/{proxy_id}/drain", status_code=204, responses=NOTHING_SET, summary="End the drain of a proxy")
+async def end_drain(services: ServicesHere, proxy_id: ProxyInPath) -> Response:
+    return await _remove(services, Scope.PROXY, proxy_id, DRAIN)
+
+
+@router.post(
+    "/proxies/{proxy_id}/decommission",
+    response_model=operator_schemas.ControlDocument,
+    summary="Say that a proxy is gone for good: what it ran counts as gone while it does not answer",
+)
+async def decommission(services: ServicesHere, proxy_id: ProxyInPath, wish: ProxyRequest) -> Response:
+    return await _leave(services, proxy_id, DECOMMISSION, wish)
+
+
+@router.delete("/proxies/{proxy_id}/decommission", status_code=204, responses=NOTHING_SET, summary="Take a proxy back")
+async def recommission(services: ServicesHere, proxy_id: ProxyInPath) -> Response:
+    return await _remove(services, Scope.PROXY, proxy_id, DECOMMISSION)
+
+
 @router.put("/streams/{name}/pause", response_model=operator_schemas.ControlDocument, summary="Do nothing about a key")
 async def pause_stream(services: ServicesHere, name: KeyInPath, wish: PauseRequest) -> Response:
     return await _put(services, Scope.STREAM, name, wish)
@@ -140,6 +177,15 @@ async def _put(services: Services, scope: Scope, subject: str, wish: PauseReques
         for_seconds=wish.for_seconds,
     )
     log.info("control.set", scope=scope.value, subject=subject, control=str(control), owner=wish.owner)
+    services.wake_all()
+    return answer(render.control(control))
+
+
+async def _leave(services: Services, proxy_id: str, name: str, wish: ProxyRequest) -> Response:
+    control = await services.database.write(
+        controls.put_now, Scope.PROXY, proxy_id, name, value="", owner=wish.owner, why=wish.why, for_seconds=None
+    )
+    log.info("control.set", scope=Scope.PROXY.value, subject=proxy_id, control=str(control), owner=wish.owner)
     services.wake_all()
     return answer(render.control(control))
 

@@ -5,8 +5,9 @@ from fastapi import APIRouter, Response
 from controller.api import render, schemas
 from controller.api.problems import documented
 from controller.api.wire import LIMIT_DEFAULT, CursorHere, KeyHere, Limit, ServicesHere, ViewHere, answer, slice_page
+from controller.domain.controls import Controls
 from controller.domain.model import StreamId
-from controller.store import streams
+from controller.store import controls, streams
 
 router = APIRouter(tags=["proxies"], responses=documented(_400="the request cannot be understood"))
 
@@ -34,7 +35,10 @@ async def list_sessions(
 
 
 @router.get("/proxies", response_model=schemas.ProxyList, summary="List the proxies, as they were seen last")
-async def list_proxies(view: ViewHere, cursor: CursorHere = None, limit: Limit = LIMIT_DEFAULT) -> Response:
+async def list_proxies(
+    services: ServicesHere, view: ViewHere, cursor: CursorHere = None, limit: Limit = LIMIT_DEFAULT
+) -> Response:
+    held = Controls(await services.database.read(controls.load_now))
     items, next_cursor = slice_page(view.seen.views.values(), lambda proxy: proxy.proxy_id, cursor, limit)
-    found: schemas.ProxyList = {"items": [render.proxy(proxy) for proxy in items], "next_cursor": next_cursor}
+    found: schemas.ProxyList = {"items": [render.proxy(proxy, held) for proxy in items], "next_cursor": next_cursor}
     return answer(found)

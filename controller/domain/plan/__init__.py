@@ -51,7 +51,8 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         now: the database's time.
         standing: what the controller that plans brings along from its earlier plans.
     """
-    fleet = Fleet(observed, desired.keys)
+    fleet = Fleet(observed, desired.keys, desired.controls)
+    fleet.moves_left = _moves_left(desired, fleet, policy)
     purse = Purse(standing.budgets, policy.limits, now, is_braked=desired.breaker.is_open)
     held_ends = HeldEnds(desired, policy.mass_end)
     scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse), held_ends)
@@ -85,6 +86,17 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         approval=verdict.approval or (held_ends.digest if held_ends.is_approved else ""),
         asks_for_births=orphans.asks_for_births,
     )
+
+
+def _moves_left(desired: Desired, fleet: Fleet, policy: Policy) -> int:
+    """Return how many streams may leave drained proxies now. Only a look at everything knows how many are leaving."""
+    if desired.keys is not None or not any(view.is_draining for view in fleet.views.values()):
+        return 0
+    moving = sum(
+        run.stream.state.is_active and any(not p.state.is_wanted and fleet.is_fresh(p.proxy_id) for p in run.placements)
+        for run in desired.runs
+    )
+    return max(0, policy.drain_moves_max - moving)
 
 
 def _report_stuck(desired: Desired, fleet: Fleet) -> Iterator[Action]:

@@ -3,16 +3,25 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+from controller.domain.controls import Controls
 from controller.domain.model import Key, ProxyId, Stream, StreamId
-from controller.domain.observation import NO_BOOT, Observed, ProxyView, Session
+from controller.domain.observation import NO_BOOT, UNLIMITED, Observed, ProxyView, Session
+
+EVENLY_FILLED = 0.02
+"""Proxies whose filling differs by no more than this part are equally empty."""
 
 
 class Fleet:
     """The observation, indexed for planning. Only fresh proxies can say that a session is not there."""
 
-    def __init__(self, observed: Observed, keys: frozenset[Key] | None) -> None:
+    def __init__(self, observed: Observed, keys: frozenset[Key] | None, controls: Controls = UNLIMITED) -> None:
+        self.decommissioned = controls.decommissioned
+        observed = _as_controlled(observed, controls)
         self.views = {view.proxy_id: view for view in observed.proxies}
+        self.moves_left = 0
+        """How many streams may still be moved away from proxies that are being drained."""
         self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
         self._by_placement: dict[tuple[ProxyId, StreamId, int], Session] = {}
         self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
@@ -48,21 +57,41 @@ class Fleet:
         return self._by_key.get(key, [])
 
     def choose(self, stream: Stream, takes_streams: Callable[[ProxyId], bool]) -> ProxyView | None:
-        """Pick a fresh proxy: one that runs the key already, else the least loaded, ties by rendezvous hash."""
-        candidates = [view for view in self.takers if takes_streams(view.proxy_id)]
+        """Pick a proxy: one that runs the key already, else one of the emptiest that have room, by rendezvous hash.
+
+        What runs is never asked about: a proxy that comes takes its part of what is placed from then on.
+        """
+        holders = {view.proxy_id for view, session in self.of_key(stream.key) if session.epoch == stream.epoch}
+        takers = [view for view in self.takers if takes_streams(view.proxy_id)]
+        candidates = [view for view in takers if view.proxy_id in holders] or [v for v in takers if self._has_room(v)]
         if not candidates:
             return None
-        holders = {view.proxy_id for view, session in self.of_key(stream.key) if session.epoch == stream.epoch}
-        chosen = min(
-            candidates,
-            key=lambda view: (
-                view.proxy_id not in holders,
-                self._loads[view.proxy_id],
-                _rank(view.proxy_id, stream.key),
-            ),
-        )
+        tolerance = EVENLY_FILLED if all(view.sessions_max for view in candidates) else 0.0
+        fullest = min(self._filled(view) for view in candidates) + tolerance
+        emptiest = (view for view in candidates if self._filled(view) <= fullest)
+        chosen = min(emptiest, key=lambda view: _rank(view.proxy_id, stream.key))
         self._loads[chosen.proxy_id] += 1
         return chosen
+
+    def _has_room(self, view: ProxyView) -> bool:
+        return not view.sessions_max or self._loads[view.proxy_id] < view.sessions_max
+
+    def _filled(self, view: ProxyView) -> float:
+        """Return how full a proxy is: a part of what it takes, or, where that is not known, a number."""
+        return self._loads[view.proxy_id] / (view.sessions_max or 1)
+
+
+def _as_controlled(observed: Observed, controls: Controls) -> Observed:
+    """Take operators at their word: who is drained takes nothing, and who is gone, and does not answer, is gone."""
+    if not controls.drained:
+        return observed
+    return Observed(
+        tuple(
+            replace(view, is_draining=True) if view.proxy_id in controls.drained else view
+            for view in observed.proxies
+            if view.is_fresh or view.proxy_id not in controls.decommissioned
+        )
+    )
 
 
 def _rank(proxy_id: ProxyId, key: Key) -> bytes:

@@ -91,7 +91,9 @@ class RunPlanner:
         placement = self.draft.run.placement(before.generation)
         assert placement is not None  # only its own turn can make it gone
         view = self._fleet.views.get(placement.proxy_id)
-        if placement.state.is_wanted and not self._stream.state.is_active:
+        if view is None and placement.proxy_id in self._fleet.decommissioned:
+            self._take_as_gone(placement)
+        elif placement.state.is_wanted and not self._stream.state.is_active:
             Stopping(self._scene, self._steps).stop_forgotten(placement, view)
         elif placement.state.is_wanted:
             self._look_at_wanted(placement, view)
@@ -111,6 +113,31 @@ class RunPlanner:
                 self._look_at_absent(placement, view)
             else:
                 self._look_at_running(placement, session)
+                self._leave_if_drained(placement, view)
+
+    def _take_as_gone(self, placement: Placement) -> None:
+        """An operator's word is the only one that counts about a proxy that does not answer."""
+        why = f"an operator says that proxy {placement.proxy_id} is gone"
+        self.draft.mark_gone(placement.generation)
+        self._steps.act(Verb.CONFIRM_GONE, placement, why)
+        if self._stream.state is State.LIVE and placement.state.is_wanted:
+            self._advance(Event.SESSION_MISSING, why)
+
+    def _leave_if_drained(self, placement: Placement, view: ProxyView) -> None:
+        """Go elsewhere, a few at a time: the session here stays until the one there was seen."""
+        now = self.draft.run.placement(placement.generation)
+        if not view.is_draining or not self._stream.state.is_active or now is None or not now.state.is_wanted:
+            return
+        others = [taker.proxy_id for taker in self._fleet.takers]
+        if self._fleet.moves_left <= 0 or not others:
+            return
+        why = f"proxy {placement.proxy_id} is being drained"
+        warden, key = self._scene.warden, self._stream.key
+        gate = warden.may_start(key, placement.proxy_id) or warden.may_place(key, others)
+        if not self._steps.is_held(gate, placement, why):
+            self._fleet.moves_left -= 1
+            self.draft.mark_stopping(placement.generation)
+            self._steps.act(Verb.MOVE, placement, why)
 
     def _look_at_unreachable(self, placement: Placement, view: ProxyView | None) -> None:
         """Unknown is not absent: nothing is killed or moved before the proxy counts as lost."""

@@ -29,6 +29,7 @@ def is_settled(run: Run, scene: Scene) -> bool:
         and placement.spec_generation == stream.spec_generation
         and placement.proxy_id == view.proxy_id
         and placement.boot_id == view.boot_id
+        and not view.is_draining
         and session.stream_id == stream.id
         and session.epoch == stream.epoch
         and _is_described(stream.conditions, session, placement, stream.spec_generation)

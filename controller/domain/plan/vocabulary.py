@@ -101,6 +101,8 @@ class Policy:
     """A placement that a proxy which answers was not seen to run after this is reported."""
     flow_grace: timedelta = timedelta(seconds=10)
     """A wanted upstream, or a proxy, that has been silent for this long makes its stream STALLED."""
+    drain_moves_max: int = 20
+    """Streams that are on their way from proxies that are being drained, at one time."""
     stall_timeout: timedelta | None = None
     """STALLED for this long is ENDED, for streams that announce none themselves. None: never."""
     limits: Limits = field(default_factory=Limits)

@@ -156,8 +156,10 @@ export interface ProxyDocument {
   observed_at: string | null;
   error: string;
   is_draining: boolean;
+  is_decommissioned: boolean;
   is_synced: boolean;
   sessions: number;
+  sessions_max: number;
   viewers: number;
   bitrate_bps: number;
 }

@@ -65,3 +65,21 @@ def test_what_holds_is_listed(penstock, api):
     held = {"scope": "stream", "subject": "cam-7", "name": "pause", "value": "", "owner": "bob", "why": "works"}
     api.answers["GET /reconcile/controls"] = 200, {"items": [held | {"expires_at": None}], "next_cursor": None}
     assert "stream  cam-7  pause    -     bob" in penstock("get", "controls").stdout
+
+
+def test_a_proxy_is_drained_and_taken_back(penstock, api):
+    api.answers["POST /proxies/p1/drain"] = 200, HELD
+    api.answers["DELETE /proxies/p1/drain"] = 204, b""
+    assert "proxy p1: is being drained" in penstock("drain", "p1", "--owner", "bob", "--why", "works").stdout
+    assert api.bodies == [{"owner": "bob", "why": "works"}]
+    assert penstock("drain", "p1", "--end").stdout == "proxy p1: takes streams again\n"
+
+
+def test_a_proxy_is_said_to_be_gone_by_who_is_sure(penstock, api):
+    api.answers["POST /proxies/p1/decommission"] = 200, HELD
+    api.answers["DELETE /proxies/p1/decommission"] = 204, b""
+    assert penstock("decommission", "p1", stdin="n\n").exit_code == 1
+    assert api.asked == []
+    assert penstock("decommission", "p1", "--yes").exit_code == 0
+    assert penstock("decommission", "p1", "--undo").stdout == "proxy p1: is reckoned with again\n"
+    assert api.asked == ["POST /proxies/p1/decommission", "DELETE /proxies/p1/decommission"]

@@ -53,3 +53,21 @@ async def test_a_mode_is_set_over_an_earlier_one_and_removed(world: World, path,
 async def test_what_is_not_said_properly_is_refused(world: World, name, wish) -> None:
     assert (await world.client.put(f"/reconcile/{name}", wish)).status == 400
     assert await world.database.read(controls.load_now) == ()
+
+
+async def test_a_proxy_is_drained_and_taken_back_and_the_list_of_proxies_says_so(world: World) -> None:
+    async def is_draining() -> tuple[bool, bool]:
+        [proxy] = (await world.client.get("/proxies")).json()["items"]
+        return proxy["is_draining"], proxy["is_decommissioned"]
+
+    for name, told in (("drain", (True, False)), ("decommission", (True, True))):
+        answer = await world.client.post(f"/proxies/p1/{name}", {"owner": "bob", "why": "a new disk"})
+        held = answer.json()
+        assert (answer.status, held["scope"], held["subject"], held["name"]) == (200, "proxy", "p1", name)
+        assert (held["owner"], held["why"], held["expires_at"]) == ("bob", "a new disk", None)
+        assert await is_draining() == told
+        assert (await world.client.delete(f"/proxies/p1/{name}")).status == 204
+        assert (await world.client.delete(f"/proxies/p1/{name}")).status == 404
+        assert await is_draining() == (False, False)
+        assert (await world.client.post(f"/proxies/p1/{name}", {})).status == 400
+    assert world.woken_all == 4
