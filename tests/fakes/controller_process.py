@@ -84,6 +84,16 @@ class Controller:
         _, answer = await self.ask("GET", "/streams")
         return {stream["key"]: stream["state"] for stream in answer["items"]}
 
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[aiohttp.StreamReader]:
+        """Follow what happens, as a page does."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers={"Accept": "text/event-stream"}) as http,
+            http.get(f"http://127.0.0.1:{self._port}/events") as response,
+        ):
+            yield response.content
+
     def events(self) -> list[dict[str, Any]]:
         lines = self.log_path.read_text().splitlines() if self.log_path.exists() else []
         return [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,5 +1,6 @@
 """Two controllers on one database and one broker, each a process: one leads, and whatever happens to it, one leads."""
 
+import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,9 @@ TOKEN = "x" * 32
 LEASE_SECONDS = 5.0
 QUICK = {"lease_seconds": str(LEASE_SECONDS), "lease_renew_seconds": "1", "resync_seconds": "60"}
 """A resync that no test waits for: what is done, is done because somebody was told."""
+
+TOLD_SECONDS = 10.0
+"""Before the followers of events would look by themselves."""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -111,7 +115,11 @@ async def test_one_leads_all_serve_and_each_end_of_a_leader_is_survived(
     # All serve: what is written through the one that stands by is carried out by the one that leads.
     await announce(two, "rest")
     await shows(two, rest="LIVE")
-    await source.start("kept", 1, 1)
+    async with two.following() as events:
+        await source.start("kept", 1, 1)
+        async with asyncio.timeout(TOLD_SECONDS):
+            while b"kept" not in await events.readline():
+                pass
     await source.start("ended", 1, 1)
     for controller in (one, two):
         await shows(controller, rest="LIVE", kept="LIVE", ended="LIVE")

@@ -1,0 +1,80 @@
+"""What is built for a term, and what is left of it when the term is over."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from controller.domain.model import Key, SourceId, StreamId
+from controller.domain.plan import Policy
+from controller.errors import LeaseLostError
+from controller.ingest.connection import Link
+from controller.ingest.subscriber import Pace
+from controller.ingest.topics import Rules
+from controller.leader import Leader, Means
+from controller.reconcile.housekeeping import Retention
+from controller.reconcile.observe import Observer
+from controller.reconcile.queue import KeyQueue, Look
+from tests.fakes.api_world import open_database
+from tests.fakes.control_room import lead
+
+
+@pytest.fixture
+async def means(tmp_path: Path):
+    database = await open_database(tmp_path)
+    told: list[frozenset[Key]] = []
+    made = Means(
+        database=database,
+        observer=Observer([], (), lost_after=timedelta(seconds=30), clock=lambda: datetime.now(UTC)),
+        queue=KeyQueue(time.monotonic, resync_seconds=lambda: 1000.0),
+        policy=Policy(),
+        retention=Retention(timedelta(days=1), 1000),
+        link=Link("127.0.0.1", 1, "test"),
+        rules=Rules(),
+        pace=Pace(),
+        new_id=lambda: StreamId("s1"),
+        tell=lambda keys: told.append(frozenset(keys)),
+    )
+    yield made, told
+    await database.dispose()
+
+
+async def test_a_leader_looks_at_everything_first(means):
+    made, _ = means
+    leader = Leader(await lead(made.database), made)
+    await made.queue.take()
+    assert set(leader.pillars()) == {"reconciler", "dispatcher", "subscriber", "follower", "housekeeper"}
+    assert (await made.queue.take()).is_full
+    assert (await leader.reconciler.cycle(Look(None))).is_empty
+
+
+async def test_once_its_term_is_over_it_changes_nothing_and_plans_still(means):
+    made, _ = means
+    leader = Leader(await lead(made.database), made)
+    leader.term.end()
+    assert (await leader.reconciler.plan_now()).is_empty
+    with pytest.raises(LeaseLostError):
+        await leader.reconciler.cycle(Look(None))
+
+
+async def test_what_was_done_here_is_told_and_what_was_heard_of_is_not_told_again(means):
+    made, told = means
+    leader = Leader(await lead(made.database), made)
+    await made.queue.take()
+    leader.wake([Key("cam-7")])
+    assert told == [frozenset({Key("cam-7")})]
+    assert (await made.queue.take()).keys == {Key("cam-7")}
+    leader.hear([Key("cam-8")])
+    assert (await made.queue.take()).keys == {Key("cam-8")}
+    leader.hear(None)
+    assert (await made.queue.take()).is_full
+    assert len(told) == 1
+    leader.ask_for_births([SourceId("enc-1")])
+    assert len(leader.outbox) == 1
+
+
+async def test_its_figures_begin_at_zero(means):
+    made, _ = means
+    figures = {one.name: one.samples[0][1] for one in Leader(await lead(made.database), made).figures()}
+    assert figures["reconcile_cycles"] == figures["commands_answered"] == figures["mqtt_received"] == 0
