@@ -77,4 +77,4 @@ async def test_what_was_done_here_is_told_and_what_was_heard_of_is_not_told_agai
 async def test_its_figures_begin_at_zero(means):
     made, _ = means
     figures = {one.name: one.samples[0][1] for one in Leader(await lead(made.database), made).figures()}
-    assert figures["reconcile_cycles"] == figures["commands_answered"] == figures["mqtt_received"] == 0
+    assert figures["commands_answered"] == figures["mqtt_received"] == figures["mqtt_batches"] == 0
