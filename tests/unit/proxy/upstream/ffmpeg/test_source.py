@@ -56,7 +56,8 @@ async def everything(items: Reader) -> bytes:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Every ffmpeg below this process; other tests keep proxies and databases here."""
+    return [child for child in psutil.Process().children(recursive=True) if child.name() == "ffmpeg"]
 
 
 @needs_ffmpeg
