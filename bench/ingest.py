@@ -26,8 +26,8 @@ from paho.mqtt.properties import Properties
 from bench.announcer import ended, publish, started
 from bench.report import Part, Row
 from controller.app import GARBAGE_THRESHOLDS
-from controller.domain.admission import Verdict
 from controller.domain.events import Incoming
+from controller.domain.verdicts import Verdict
 from controller.ingest.connection import Link
 from controller.ingest.subscriber import Pace
 from controller.store import dialects, migrate

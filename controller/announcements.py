@@ -21,7 +21,19 @@ from pydantic import (
 )
 
 from controller.domain.events import Order, StreamAnnounced, StreamEndAnnounced
-from controller.domain.model import Cause, Key, OnEof, Output, Reason, SourceId, StreamSpec, Upstream
+from controller.domain.model import (
+    RETURN_AFTER_SECONDS,
+    Cause,
+    Key,
+    LoopRule,
+    OnEof,
+    Output,
+    Prefer,
+    Reason,
+    SourceId,
+    StreamSpec,
+    Upstream,
+)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -32,6 +44,7 @@ SCHEMES_WITH_HEADERS = frozenset({"http", "https", "demo"})
 UPSTREAMS_MAX = 16
 HEADERS_MAX = 32
 LABELS_MAX = 32
+CONNECTIONS_MAX = 1000
 URL_CHARACTERS_MAX = 4096
 DETAIL_CHARACTERS_MAX = 500
 COUNTER_MAX = 2**53 - 1
@@ -107,6 +120,8 @@ class UpstreamPayload(Wire):
 
     url: Url
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=HEADERS_MAX)] = {}
+    connections_max: Annotated[int, Field(ge=1, le=CONNECTIONS_MAX)] | None = None
+    """So many pulls the URL's host gets from one proxy at once."""
 
     @model_validator(mode="after")
     def _ask_for_a_use_of_headers(self) -> Self:
@@ -152,6 +167,9 @@ class Announcement(_Message):
     on_demand: bool = True
     on_eof: Literal["reconnect", "end"] = "reconnect"
     viewers_max: Annotated[int, Field(ge=1, le=COUNTER_MAX)] | None = None
+    prefer: Literal["first", "stay"] = "first"
+    return_after: Seconds = RETURN_AFTER_SECONDS
+    loop: Literal["watch", "allow"] = "watch"
     expires_in: Seconds | None = None
     stall_timeout: Seconds | None = None
     labels: Annotated[dict[LabelName, LabelValue], Field(max_length=LABELS_MAX)] = {}
@@ -202,6 +220,17 @@ def explain(error: ValidationError) -> str:
 
 
 def _spec(payload: Announcement) -> StreamSpec:
-    upstreams = tuple(Upstream(entry.url, tuple(sorted(entry.headers.items()))) for entry in payload.upstreams)
+    upstreams = tuple(
+        Upstream(entry.url, tuple(sorted(entry.headers.items())), entry.connections_max) for entry in payload.upstreams
+    )
     outputs = tuple(output for output in Output if output.value in payload.outputs)
-    return StreamSpec(upstreams, outputs, payload.on_demand, OnEof(payload.on_eof), payload.viewers_max)
+    return StreamSpec(
+        upstreams,
+        outputs,
+        payload.on_demand,
+        OnEof(payload.on_eof),
+        payload.viewers_max,
+        Prefer(payload.prefer),
+        payload.return_after,
+        LoopRule(payload.loop),
+    )

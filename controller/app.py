@@ -358,15 +358,17 @@ def _link(settings: Settings) -> Link:
 
 
 def _policy(settings: Settings) -> Policy:
-    stall = settings.stall_timeout_seconds
     return Policy(
         start_grace=timedelta(seconds=settings.start_grace_seconds),
         stop_grace=timedelta(seconds=settings.stop_grace_seconds),
         orphan_grace=timedelta(seconds=settings.orphan_grace_seconds),
         flow_grace=timedelta(seconds=settings.flow_grace_seconds),
         drain_moves_max=settings.drain_moves_max,
-        stall_timeout=None if stall is None else timedelta(seconds=stall),
         mass_end=MassEnd() if settings.hold_mass_ends else None,
+        stall_timeout=_optional_seconds(settings.stall_timeout_seconds),
+        loop_timeout=_optional_seconds(settings.loop_timeout_seconds),
+        live_last_max=_optional_seconds(settings.live_last_max_seconds),
+        block_retention=timedelta(hours=settings.block_hours),
         fingerprint=fingerprint,
         limits=Limits(
             evidenced_per_second=settings.stops_evidenced_per_second,
@@ -375,6 +377,10 @@ def _policy(settings: Settings) -> Policy:
             unevidenced_min=settings.stops_unevidenced_min,
         ),
     )
+
+
+def _optional_seconds(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _jittered(seconds: float) -> float:

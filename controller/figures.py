@@ -6,8 +6,8 @@ What exists in controller-runtime has the name it has there (controller-runtime,
 from collections.abc import Iterable, Iterator
 
 from controller.api.services import Figure, figure, histogram
-from controller.domain.admission import Verdict
 from controller.domain.plan import DriftKind, GateKind
+from controller.domain.verdicts import Verdict
 from controller.ingest.subscriber import Subscriber
 from controller.reconcile.dispatcher import Dispatcher
 from controller.reconcile.loop import Reconciler

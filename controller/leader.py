@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from controller import figures
 from controller.api.services import Figure
-from controller.domain.admission import Verdict
 from controller.domain.events import Incoming
 from controller.domain.mass_end import WINDOW
 from controller.domain.model import Key, Run, SourceId, Stream, StreamId
 from controller.domain.plan import Policy
+from controller.domain.verdicts import Verdict
 from controller.ingest.connection import Link
 from controller.ingest.follower import StateFollower
 from controller.ingest.outgoing import Outbox
@@ -135,9 +135,16 @@ class Leader:
         self.follower.wake()
 
     def _subscriber(self) -> Subscriber:
+        means = self._means
+
         async def write(events: Sequence[Incoming]) -> Recorded:
-            rule = self._means.policy.mass_end
-            return await self.term.write(record.record_now, events, new_id=self._means.new_id, mass_end=rule)
+            return await self.term.write(
+                record.record_now,
+                events,
+                new_id=means.new_id,
+                mass_end=means.policy.mass_end,
+                live_last_max=means.policy.live_last_max,
+            )
 
         async def read_states() -> Iterable[Stream]:
             desired = await self._database.read(streams.desired)

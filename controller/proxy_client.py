@@ -243,11 +243,17 @@ def _problem(answer: bytes) -> str:
 def _to_wire(key: Key, spec: StreamSpec) -> contract.SessionSpec:
     return contract.SessionSpec(
         key=key,
-        upstreams=tuple(contract.Upstream(url=u.url, headers=dict(u.headers)) for u in spec.upstreams),
+        upstreams=tuple(
+            contract.Upstream(url=u.url, headers=dict(u.headers), connections_max=u.connections_max)
+            for u in spec.upstreams
+        ),
         outputs=tuple(contract.Output(output.value) for output in spec.outputs),
         on_demand=spec.on_demand,
         on_eof=spec.on_eof.value,
         viewers_max=spec.viewers_max,
+        prefer=spec.prefer.value,
+        return_after_seconds=spec.return_after_seconds,
+        loop=spec.loop.value,
     )
 
 
@@ -290,6 +296,8 @@ def _to_session(view: contract.SessionView) -> Session:
         last_byte_age_seconds=view.last_byte_age_seconds,
         uptime_seconds=view.uptime_seconds,
         datagrams_lost=view.datagrams_lost,
+        looping_seconds=view.looping_seconds,
+        loop_period_seconds=view.loop_period_seconds,
         spec_digest=view.spec_digest,
     )
 

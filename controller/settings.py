@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from typing_extensions import override
 
@@ -236,6 +245,15 @@ class Settings(DatabaseSettings):
     )
     stall_timeout_seconds: OptionalSeconds = Field(
         None, description="A stream that is STALLED for this long ends. Off unless set; a source may announce its own."
+    )
+    loop_timeout_seconds: OptionalSeconds = Field(
+        None, description="A stream that plays the same pictures again and again for this long ends. Off unless set."
+    )
+    live_last_max_seconds: OptionalSeconds = Field(
+        3600, description="A stream whose source says that its newest media is older counts as looping. Empty: never."
+    )
+    block_hours: NonNegativeFloat = Field(
+        24, description="The key of a stream that ended as a loop may not start again for this long; 0: it may at once."
     )
 
     history_days: PositiveInt = Field(30, description="Closed streams and their history are kept this long.")

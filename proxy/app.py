@@ -24,6 +24,7 @@ from proxy import control, serve, telemetry
 from proxy.contract import PREFIX
 from proxy.control.routes import BODY_BYTES_MAX
 from proxy.core.feed import Feed
+from proxy.core.rota import Backoff
 from proxy.errors import AddressTakenError
 from proxy.registry import Identity, Registry
 from proxy.segments import MemfdSegment
@@ -34,8 +35,9 @@ from proxy.upstream.datagrams import DatagramPolicy
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.kinds import LocalPolicy
-from proxy.upstream.pull import PullLimits
+from proxy.upstream.pull import PullLimits, PullPorts
 from proxy.upstream.resolver import Resolver
+from proxy.upstream.slots import Slots
 
 SESSIONS_GOODBYE_SECONDS: Final = 2.0
 HANDLERS_GOODBYE_SECONDS: Final = 1.5
@@ -135,10 +137,14 @@ def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
     local = local_policy(settings)
     ports = SessionPorts(
         new_feed=partial(_new_feed, settings),
-        open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded), local),
+        pulling=PullPorts(
+            open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded), local),
+            slots=Slots(settings.host_connections_max),
+            limits=pull_limits(settings),
+        ),
+        backoff=Backoff(shortest=settings.backoff_min_seconds, longest=settings.backoff_max_seconds),
         gauge=ViewerGauge(limit=settings.viewers_max),
         limits=session_limits(settings),
-        pull_limits=pull_limits(settings),
         now=asyncio.get_running_loop().time,
     )
     return Registry(
@@ -202,6 +208,5 @@ def pull_limits(settings: Settings) -> PullLimits:
     return PullLimits(
         open_seconds=0.9 * settings.start_timeout_seconds,  # so that a viewer hears why, not only that
         silence_seconds=settings.silence_seconds,
-        backoff_min=settings.backoff_min_seconds,
-        backoff_max=settings.backoff_max_seconds,
+        stall_seconds=settings.stall_seconds,
     )

@@ -52,6 +52,8 @@ class Upstream(Wire):
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     headers: dict[str, str] = {}
+    connections_max: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """So many pulls its host (name and port) gets from this proxy at once; None: as the proxy's setting says."""
 
 
 class SessionSpec(Wire):
@@ -64,8 +66,14 @@ class SessionSpec(Wire):
     """Open the upstream with the first viewer and close it ``linger`` after the last; else keep it open."""
     on_eof: Literal["reconnect", "end"] = "reconnect"
     """What a clean end of the upstream means: connect again, or finish the session with ``upstream_ended``."""
+    loop: Literal["watch", "allow"] = "watch"
+    """Whether an upstream that plays the same pictures again and again is left for the next, and reported."""
     viewers_max: Annotated[int, Field(ge=1)] | None = None
     """So many may watch at once, both protocols together; further ones are answered 503. None: as many as come."""
+    prefer: Literal["first", "stay"] = "first"
+    """While an upstream further down the list delivers: go back to a better one when it can, or stay."""
+    return_after_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """How long after it failed a better upstream is tried again."""
 
 
 class EnsureRequest(Wire):
@@ -154,7 +162,7 @@ class UpstreamState(StrEnum):
     STALLED = "stalled"
     """Open, but silent for longer than the stall limit."""
     WAITING = "waiting"
-    """The last attempt failed; the next comes after a back-off."""
+    """The last attempt failed, and the next comes after a back-off; or its host gives no further connection."""
     FINISHED = "finished"
     """Over by itself; see ``finished_reason``. Listed until it is deleted."""
 
@@ -195,6 +203,10 @@ class SessionView(Wire):
     """Since the last media byte of this session; None before the first."""
     failing_seconds: float | None = None
     """Since when the upstream has been wanted without delivering; None while it delivers or is not wanted."""
+    looping_seconds: float | None = None
+    """Since when it has been certain that the same pictures come again and again; None while they do not."""
+    loop_period_seconds: float | None = None
+    """With ``looping_seconds``: how long one round takes."""
     uptime_seconds: float = 0.0
     connects: Counter = 0
     """Upstream connections opened so far."""

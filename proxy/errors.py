@@ -15,7 +15,9 @@
         ├── UpstreamAnswerError       answered with a status that is not a stream        (4xx: lasting)
         ├── UpstreamContentError      answered with something that is not MPEG-TS or HLS (lasting)
         ├── UpstreamSilentError       connected, then silent for too long                (late)
+        ├── UpstreamBusyError         its host gives no further connection in time       (late)
         ├── UpstreamEmptyError        ended before any media
+        ├── UpstreamLoopError         plays the same pictures again and again, and there is another one
         └── UpstreamLostError         broke while it flowed
 
 Lasting errors are those that the next attempt will very likely meet again: a viewer is told at once. All others are
@@ -115,9 +117,24 @@ class UpstreamSilentError(UpstreamError):
         self.seconds = seconds
 
 
+class UpstreamBusyError(UpstreamError):
+    late = True
+
+    def __init__(self, host: str, limit: int) -> None:
+        super().__init__(f"no free connection to host {host}, limit {limit}")
+        self.host = host
+        self.limit = limit
+
+
 class UpstreamEmptyError(UpstreamError):
     def __init__(self) -> None:
         super().__init__("upstream ended before any media")
+
+
+class UpstreamLoopError(UpstreamError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the same pictures come again every {seconds:.0f} s")
+        self.seconds = seconds
 
 
 class UpstreamLostError(UpstreamError):

@@ -144,12 +144,17 @@ class Settings(BaseSettings):
     start_timeout_seconds: PositiveFloat = Field(
         10, description="A viewer is answered within so long, with media or with the reason why not."
     )
-    stall_seconds: PositiveFloat = Field(5, description="An upstream that is silent for so long counts as stalled.")
+    stall_seconds: PositiveFloat = Field(
+        5, description="An upstream that is silent for so long counts as stalled, and is left for the next of its list."
+    )
     silence_seconds: PositiveFloat = Field(
         15, description="A connection to an upstream that is silent for so long is closed and made anew."
     )
     give_up_seconds: PositiveFloat = Field(
         60, description="An on-demand session that failed for so long sends its viewers away and becomes idle."
+    )
+    host_connections_max: NonNegativeInt = Field(
+        0, description="Pulls from one host (name and port) at once, by this proxy; 0: as many as are asked for."
     )
     connect_timeout_seconds: PositiveFloat = Field(5, description="For a connection to an upstream.")
     backoff_min_seconds: PositiveFloat = Field(0.5, description="Before the second attempt at an upstream.")

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from typing_extensions import override
 
 from controller.api import metrics, problems, security
-from controller.api.routes import controls, events, fleet, process, reconcile, streams, viewers, watch
+from controller.api.routes import blocks, controls, events, fleet, process, reconcile, streams, viewers, watch
 from controller.api.services import Services
 
 DESCRIPTION = """\
@@ -24,6 +24,7 @@ Lists are `{"items": [...], "next_cursor": ...}`; errors are problem documents (
 TAGS = [
     {"name": "streams", "description": "What is meant to play, what plays for it, and why it is so."},
     {"name": "events", "description": "What happened, as pages or as it happens; announcements as over MQTT."},
+    {"name": "blocks", "description": "Keys that may not start again for a while."},
     {"name": "viewers", "description": "Who watches."},
     {"name": "proxies", "description": "What the proxies were seen to run."},
     {"name": "reconcile", "description": "The control loop: what it found, did, and would do."},
@@ -32,7 +33,7 @@ TAGS = [
 ]
 
 
-ROOMS = (streams, events, viewers, fleet, reconcile, controls, watch, process)
+ROOMS = (streams, events, blocks, viewers, fleet, reconcile, controls, watch, process)
 
 
 class Application(FastAPI):

@@ -64,7 +64,11 @@ def stream(run: Run, view: View) -> schemas.StreamDocument:
 
 def spec(wanted: StreamSpec) -> schemas.SpecDocument:
     upstreams: list[schemas.UpstreamDocument] = [
-        {"url": redact(upstream.url), "headers": {name: MASK for name, _ in upstream.headers}}
+        {
+            "url": redact(upstream.url),
+            "headers": {name: MASK for name, _ in upstream.headers},
+            "connections_max": upstream.connections_max,
+        }
         for upstream in wanted.upstreams
     ]
     return {
@@ -73,6 +77,9 @@ def spec(wanted: StreamSpec) -> schemas.SpecDocument:
         "on_demand": wanted.on_demand,
         "on_eof": wanted.on_eof,
         "viewers_max": wanted.viewers_max,
+        "prefer": wanted.prefer,
+        "return_after_seconds": wanted.return_after_seconds,
+        "loop": wanted.loop,
     }
 
 

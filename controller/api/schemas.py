@@ -11,19 +11,21 @@ from typing import Literal
 from typing_extensions import TypedDict
 
 from controller.api.operator_schemas import BreakerDocument
-from controller.domain.admission import Verdict
 from controller.domain.model import (
     ConditionStatus,
     ConditionType,
+    LoopRule,
     OnEof,
     Outcome,
     Output,
     PlacementState,
+    Prefer,
     Reason,
     State,
 )
 from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import DriftClass, DriftKind, Verb
+from controller.domain.verdicts import Verdict
 
 Cursor = str | None
 
@@ -33,6 +35,7 @@ class UpstreamDocument(TypedDict):
 
     url: str
     headers: dict[str, str]
+    connections_max: int | None
 
 
 class SpecDocument(TypedDict):
@@ -41,6 +44,9 @@ class SpecDocument(TypedDict):
     on_demand: bool
     on_eof: OnEof
     viewers_max: int | None
+    prefer: Prefer
+    return_after_seconds: float
+    loop: LoopRule
 
 
 class ConditionDocument(TypedDict):

@@ -64,6 +64,7 @@ for command in (
     get.why,
     act.stop,
     act.kick,
+    act.unblock,
     act.apply,
     act.plan,
     act.approve,

@@ -1,4 +1,4 @@
-"""What changes something: ``stop``, ``kick``, ``apply``, ``reconcile``; and ``plan``, which shows what would change."""
+"""What changes something: ``stop``, ``apply``, ``reconcile`` and their like; and ``plan``, which shows what would."""
 
 import sys
 import urllib.parse
@@ -38,6 +38,16 @@ def kick(api: Api, viewers: tuple[str, ...]) -> None:
     for viewer in viewers:
         api.delete(f"/viewers/{urllib.parse.quote(viewer, safe='')}")
         click.echo(f"{viewer}: ended")
+
+
+@click.command()
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.pass_obj
+def unblock(api: Api, keys: tuple[str, ...]) -> None:
+    """Let keys start again that ended as a loop. They do with their next announcement."""
+    for key in keys:
+        api.delete(f"/blocks/{urllib.parse.quote(key, safe='')}")
+        click.echo(f"{key}: may start again")
 
 
 @click.command()

@@ -18,6 +18,7 @@ KINDS: dict[str, tuple[str, Sequence[tables.Column], str]] = {
     "drift": ("/drift", tables.DRIFT, "id"),
     "viewers": ("/viewers", tables.VIEWERS, "id"),
     "controls": ("/reconcile/controls", tables.CONTROLS, "subject"),
+    "blocks": ("/blocks", tables.BLOCKS, "key"),
 }
 """Path, columns, and the field that tells items apart."""
 STATUSES = ("pending", "starting", "live", "stalled", "ended", "closed", "active", "all")
@@ -61,7 +62,7 @@ def get(
     label: str | None,
     everything: bool,
 ) -> None:
-    """List streams, sessions, proxies, drift, viewers or controls; of one KEY, if given."""
+    """List streams, sessions, proxies, drift, viewers, controls or blocked keys; of one KEY, if given."""
     if (status or label) and kind != "streams":
         raise click.UsageError("--status and --label are for streams")
     path, columns, identity = KINDS[kind]
@@ -153,7 +154,8 @@ def describe(api: Api, name: str, output: str) -> None:
 def _policy(spec: Item) -> str:
     kept = "on demand" if spec["on_demand"] else "always open"
     limit = f"; at most {spec['viewers_max']} viewers" if spec.get("viewers_max") else ""
-    return f"{kept}; at the upstream's end: {spec['on_eof']}{limit}"
+    prefer = f"; prefers {spec['prefer']}" if len(spec["upstreams"]) > 1 and "prefer" in spec else ""
+    return f"{kept}; at the upstream's end: {spec['on_eof']}{prefer}{limit}"
 
 
 def _describe(stream: Item, moves: Sequence[Item]) -> Iterable[str]:

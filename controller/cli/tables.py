@@ -12,7 +12,7 @@ import click
 from controller.cli.client import Item
 
 MISSING = "-"
-ALARMS = frozenset({"EpochRegressed", "EndHeld", "Paused"})
+ALARMS = frozenset({"EpochRegressed", "EndHeld", "Looping", "Paused"})
 """Conditions that are bad when they are True."""
 COLOURS = {
     "LIVE": "green",
@@ -182,6 +182,16 @@ CONTROLS = (
     field("BY", "owner"),
     field("UNTIL", "expires_at"),
     field("WHY"),
+)
+BLOCKS = (
+    field("KEY"),
+    field("REASON"),
+    Column("FOR", lambda b: age(b.get("blocked_at"))),
+    field("UNTIL", "expires_at"),
+    field("REFUSED"),
+    field("BY", "refused_source"),
+    field("STREAM", "stream_id", is_wide=True),
+    field("DETAIL", is_wide=True),
 )
 ACTIONS = (
     field("ACTION", "verb"),

@@ -7,12 +7,11 @@ count changes nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import assert_never
 
-from controller.domain import births, lifecycle
+from controller.domain import births, lifecycle, loops
 from controller.domain.events import (
     BirthReported,
     Incoming,
@@ -29,6 +28,7 @@ from controller.domain.machine import Event
 from controller.domain.mass_end import MassEnd
 from controller.domain.model import (
     ANONYMOUS,
+    Block,
     Cause,
     Change,
     ConditionStatus,
@@ -43,37 +43,7 @@ from controller.domain.model import (
     Stream,
     StreamId,
 )
-
-
-class Verdict(StrEnum):
-    """What became of an event. The first group changed something that matters; the others are only counted."""
-
-    STARTED = "started"
-    UPDATED = "updated"
-    ENDED = "ended"
-    HELD = "held"
-    """One of very many ends of its source at once: remembered, and not carried out yet."""
-    NOTED = "noted"
-    """A source, a birth or figures: written down."""
-    REPEATED = "repeated"
-    """Says what is already so."""
-    EARLY_END = "early_end"
-    """The end came before its start: remembered, so that the late start leaves no ghost."""
-    STALE = "stale"
-    """Older than what has already been taken."""
-    ALREADY_ENDED = "already_ended"
-    REGRESSED = "regressed"
-    """A new process of the source counts epochs below the ones it used before: asked to announce again."""
-    UNKNOWN = "unknown"
-    """Names a stream that does not run."""
-    NOT_OWNER = "not_owner"
-    """The key belongs to another source until its run is CLOSED."""
-    UNNUMBERED = "unnumbered"
-    """Without (epoch, seq) about a run that was announced with them."""
-    RETAINED = "retained"
-    """An old retained announcement, equal to the last run's."""
-    REFUSED = "refused"
-    """Not readable: in quarantine."""
+from controller.domain.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +56,26 @@ class Books:
     sources: Mapping[SourceId, Source] = field(default_factory=lambda: MappingProxyType({}))
     ends: Mapping[SourceId, int] = field(default_factory=lambda: MappingProxyType({}))
     """Ends of each source in this batch and the second before it; only where mass ends are held."""
+    blocks: Mapping[Key, Block] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the announced keys: those that may not start again now."""
 
 
 class Intake:
     """One batch of events on its way into the database."""
 
     def __init__(
-        self, books: Books, now: datetime, new_id: Callable[[], StreamId], mass_end: MassEnd | None = None
+        self,
+        books: Books,
+        now: datetime,
+        new_id: Callable[[], StreamId],
+        mass_end: MassEnd | None = None,
+        live_last_max: timedelta | None = None,
     ) -> None:
         self._mass_end = mass_end
         self._books = books
         self._now = now
         self._new_id = new_id
+        self._live_last_max = live_last_max
         self._drafts: dict[StreamId, Draft] = {}
         self._latest: dict[Key, StreamId] = {}
         self.floors: dict[tuple[SourceId, Key], Floor] = {}
@@ -106,6 +84,8 @@ class Intake:
         """Sources to be written."""
         self.stats: dict[StreamId, tuple[tuple[str, float], ...]] = {}
         """The newest figures per stream, to be written."""
+        self.blocked: dict[Key, tuple[SourceId, int]] = {}
+        """Announcements that blocks refused: of which source the last, and how many."""
         self.refusals: list[MessageRefused] = []
         """What goes to quarantine."""
         self.rebirths: set[SourceId] = set()
@@ -194,9 +174,11 @@ class Intake:
         return self._start(event, draft)
 
     def _start(self, event: StreamAnnounced, previous: Draft | None) -> Verdict:
-        generation, epoch = 0, 1
-        if previous is not None:
-            generation, epoch = previous.run.stream.generation, previous.run.stream.epoch + 1
+        if event.key in self._books.blocks:
+            self.blocked[event.key] = (event.source_id, self.blocked.get(event.key, (ANONYMOUS, 0))[1] + 1)
+            return Verdict.BLOCKED
+        generation = previous.run.stream.generation if previous is not None else 0
+        epoch = previous.run.stream.epoch + 1 if previous is not None else 1
         if event.order is not None:
             epoch = max(event.order.epoch, epoch if previous else 0)
         if previous is not None and previous.run.stream.state.is_active:
@@ -340,6 +322,9 @@ class Intake:
         if draft.run.stream.source_id != event.source_id:
             return Verdict.NOT_OWNER
         self.stats[draft.run.stream.id] = event.values
+        live_last = dict(event.values).get(loops.LIVE_LAST)
+        if live_last is not None and self._live_last_max is not None:
+            loops.hear(draft, live_last, self._now, self._live_last_max)
         return Verdict.NOTED
 
     # The books, with what this batch has added

@@ -13,6 +13,7 @@ from controller.domain import machine, mass_end
 from controller.domain.events import StreamAnnounced
 from controller.domain.machine import Event, Facts
 from controller.domain.model import (
+    Block,
     BootId,
     Cause,
     Change,
@@ -48,6 +49,7 @@ class Draft:
         self._run: Run | None = run
         self._transitions: list[Transition] = []
         self._commands: list[Command] = []
+        self._block: Block | None = None
 
     @property
     def stream(self) -> Stream:
@@ -88,7 +90,7 @@ class Draft:
         untouched = self.stream == self._before.stream and not (placements or self._transitions or self._commands)
         if untouched and not self._is_new:
             return None
-        return Change(self.run, self._is_new, placements, tuple(self._transitions), tuple(self._commands))
+        return Change(self.run, self._is_new, placements, tuple(self._transitions), tuple(self._commands), self._block)
 
     def send(
         self, event: Event, facts: Facts | None = None, *, reason: Reason | None = None, detail: str = ""
@@ -163,6 +165,12 @@ class Draft:
             expires_at=expiry(announced, self._now),
             births_missed=0,
         )
+
+    def block(self, until: datetime) -> None:
+        """Let the key of this run, which has ended, not start again before a time."""
+        stream = self.stream
+        assert stream.reason is not None
+        self._block = Block(stream.key, stream.id, stream.reason, stream.reason_detail, self._now, until)
 
     def set_births_missed(self, count: int) -> None:
         self._set(births_missed=count)

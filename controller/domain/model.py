@@ -72,12 +72,31 @@ class OnEof(StrEnum):
     END = "end"
 
 
+class Prefer(StrEnum):
+    """Which upstream is wanted while one further down the list delivers."""
+
+    FIRST = "first"
+    STAY = "stay"
+
+
+RETURN_AFTER_SECONDS = 60.0
+
+
+class LoopRule(StrEnum):
+    """Whether the same pictures again and again are a fault."""
+
+    WATCH = "watch"
+    ALLOW = "allow"
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A URL that a proxy pulls, and the request headers it needs (names and values, credentials among them)."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
+    connections_max: int | None = None
+    """So many pulls its host gets from one proxy at once; None: as the proxy's setting says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,10 @@ class StreamSpec:
     on_eof: OnEof = OnEof.RECONNECT
     viewers_max: int | None = None
     """So many may watch at once; None for as many as come."""
+    prefer: Prefer = Prefer.FIRST
+    return_after_seconds: float = RETURN_AFTER_SECONDS
+    """How long after it failed a better upstream is tried again, while another one delivers."""
+    loop: LoopRule = LoopRule.WATCH
 
 
 class ConditionStatus(StrEnum):
@@ -108,11 +131,17 @@ class ConditionType(StrEnum):
     EPOCH_REGRESSED = "EpochRegressed"
     PAUSED = "Paused"
     END_HELD = "EndHeld"
+    LOOPING = "Looping"
 
     @property
     def is_alarm(self) -> bool:
         """Whether True is what people should know of; of the others it is what is not True."""
-        return self in (ConditionType.EPOCH_REGRESSED, ConditionType.PAUSED, ConditionType.END_HELD)
+        return self in (
+            ConditionType.EPOCH_REGRESSED,
+            ConditionType.PAUSED,
+            ConditionType.END_HELD,
+            ConditionType.LOOPING,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +338,19 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A key that may not start again for a while, and why."""
+
+    key: Key
+    stream_id: StreamId
+    """The run that it ended with."""
+    reason: Reason
+    detail: str
+    blocked_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """One move of one run, with its cause: a row of history, never changed."""
 
@@ -334,3 +376,5 @@ class Change:
     """The placements that are new or differ; gone ones too."""
     transitions: tuple[Transition, ...] = ()
     commands: tuple[Command, ...] = ()
+    block: Block | None = None
+    """Keeps the key from starting again."""

@@ -66,6 +66,9 @@ class Session:
     last_byte_age_seconds: float | None = None
     uptime_seconds: float = 0.0
     datagrams_lost: int = 0
+    looping_seconds: float | None = None
+    """Since when the same pictures come again and again; None while they do not."""
+    loop_period_seconds: float | None = None
     spec_digest: str = ""
     """The proxy's fingerprint of the spec that runs."""
 

@@ -14,10 +14,10 @@ from typing import Any, Final, Never
 
 import structlog
 
-from controller.domain.admission import Verdict
 from controller.domain.events import Incoming, MessageRefused
 from controller.domain.model import Key, Stream
 from controller.domain.retry import Backoff
+from controller.domain.verdicts import Verdict
 from controller.errors import BrokerLostError, DatabaseError
 from controller.ingest import outgoing, topics
 from controller.ingest.connection import INFLIGHT_MAX_OLD, Connection, Link, Received, connect

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.admission import Books, Intake
 from controller.domain.events import (
     BirthReported,
     Incoming,
@@ -20,7 +20,8 @@ from controller.domain.events import (
 )
 from controller.domain.mass_end import WINDOW, MassEnd
 from controller.domain.model import Key, SourceId, StreamId
-from controller.store import dialects, floors, history, quarantine, sources, stats, streams
+from controller.domain.verdicts import Verdict
+from controller.store import blocks, dialects, floors, history, quarantine, sources, stats, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,23 @@ def record(
     now: datetime,
     new_id: Callable[[], StreamId],
     mass_end: MassEnd | None = None,
+    live_last_max: timedelta | None = None,
 ) -> Recorded:
     """Decide on events in their order and save everything that they change. The number of statements is fixed.
 
     ``mass_end`` says how many ends of one source at once are held; None: never.
     """
-    books = _read_books(session, events)
+    books = _read_books(session, events, now)
     if mass_end is not None:
         books = replace(books, ends=_count_ends(session, events, now))
-    intake = Intake(books, now, new_id, mass_end)
+    intake = Intake(books, now, new_id, mass_end, live_last_max)
     verdicts = tuple(intake.admit(event) for event in events)
     changes = intake.changes()
     streams.save(session, changes, now=now)
     floors.save(session, intake.floors, now=now)
     sources.save(session, intake.sources.values())
     stats.note(session, intake.stats, now=now)
+    blocks.note_refused(session, intake.blocked, now=now)
     quarantine.add(session, intake.refusals, now=now)
     return Recorded(
         verdicts=verdicts,
@@ -77,9 +80,11 @@ def record_now(
     *,
     new_id: Callable[[], StreamId],
     mass_end: MassEnd | None = None,
+    live_last_max: timedelta | None = None,
 ) -> Recorded:
     """Record events at the database's time."""
-    return record(session, events, now=dialects.db_now(session), new_id=new_id, mass_end=mass_end)
+    now = dialects.db_now(session)
+    return record(session, events, now=now, new_id=new_id, mass_end=mass_end, live_last_max=live_last_max)
 
 
 def _count_ends(session: Session, events: Sequence[Incoming], now: datetime) -> Mapping[SourceId, int]:
@@ -93,7 +98,7 @@ def _count_ends(session: Session, events: Sequence[Incoming], now: datetime) -> 
     return ends
 
 
-def _read_books(session: Session, events: Sequence[Incoming]) -> Books:
+def _read_books(session: Session, events: Sequence[Incoming], now: datetime) -> Books:
     names = _Names(events)
     stopped = streams.load_runs(session, names.stream_ids)
     keys = names.keys | {run.stream.key for run in stopped.values()}
@@ -103,6 +108,7 @@ def _read_books(session: Session, events: Sequence[Incoming]) -> Books:
         runs=runs,
         floors=floors.load(session, names.floors),
         sources=sources.load(session, names.owners),
+        blocks=blocks.load(session, names.announced, now=now),
     )
 
 
@@ -111,6 +117,7 @@ class _Names:
 
     def __init__(self, events: Iterable[Incoming]) -> None:
         self.keys: set[Key] = set()
+        self.announced: set[Key] = set()
         self.stream_ids: set[StreamId] = set()
         self.owners: set[SourceId] = set()
         """Sources whose status or birth is in the batch."""
@@ -122,6 +129,8 @@ class _Names:
         match event:
             case StreamAnnounced() | StreamEndAnnounced():
                 self.keys.add(event.key)
+                if isinstance(event, StreamAnnounced):
+                    self.announced.add(event.key)
                 self.floors.add((event.source_id, event.key))
             case StatsReported():
                 self.keys.add(event.key)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from controller.domain.model import (
+    RETURN_AFTER_SECONDS,
     BootId,
     Cause,
     Command,
@@ -15,11 +16,13 @@ from controller.domain.model import (
     ConditionStatus,
     ConditionType,
     Key,
+    LoopRule,
     OnEof,
     Outcome,
     Output,
     Placement,
     PlacementState,
+    Prefer,
     ProxyId,
     Reason,
     SourceId,
@@ -37,21 +40,33 @@ Values = dict[str, Any]
 
 def spec_values(spec: StreamSpec) -> Values:
     return {
-        "upstreams": [{"url": upstream.url, "headers": list(upstream.headers)} for upstream in spec.upstreams],
+        "upstreams": [
+            {"url": upstream.url, "headers": list(upstream.headers), "connections_max": upstream.connections_max}
+            for upstream in spec.upstreams
+        ],
         "outputs": list(spec.outputs),
         "on_demand": spec.on_demand,
         "on_eof": spec.on_eof,
         "viewers_max": spec.viewers_max,
+        "prefer": spec.prefer,
+        "return_after_seconds": spec.return_after_seconds,
+        "loop": spec.loop,
     }
 
 
 def spec_from(values: Mapping[str, Any]) -> StreamSpec:
+    """Read a spec; rows of before a field was known lack it."""
     return StreamSpec(
-        upstreams=tuple(Upstream(item["url"], _pairs(item["headers"])) for item in values["upstreams"]),
+        upstreams=tuple(
+            Upstream(item["url"], _pairs(item["headers"]), item.get("connections_max")) for item in values["upstreams"]
+        ),
         outputs=tuple(Output(output) for output in values["outputs"]),
         on_demand=values["on_demand"],
         on_eof=OnEof(values["on_eof"]),
-        viewers_max=values.get("viewers_max"),  # rows of before it was known lack it
+        viewers_max=values.get("viewers_max"),
+        prefer=Prefer(values.get("prefer", Prefer.FIRST)),
+        return_after_seconds=values.get("return_after_seconds", RETURN_AFTER_SECONDS),
+        loop=LoopRule(values.get("loop", LoopRule.WATCH)),
     )
 
 

@@ -32,7 +32,7 @@ from controller.domain.controls import Controls
 from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
-from controller.store import approvals, batches, breaker, controls, cursors, dialects, drift, outbox, rows
+from controller.store import approvals, batches, blocks, breaker, controls, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page
 from controller.store.tables import outbox as commands
 from controller.store.tables import placements, streams, transitions
@@ -170,6 +170,7 @@ def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
     _insert(session, insert(streams), [_raised(change.run.stream) for change in changes if change.is_new])
     dialects.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
     _insert(session, insert(transitions), [rows.transition_values(t) for change in changes for t in change.transitions])
+    blocks.add(session, [change.block for change in changes if change.block is not None])
     _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
 
 

@@ -200,6 +200,21 @@ floors = Table(
     Index("ix_floors_at", "at"),
 )
 
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("key", CleanText, primary_key=True),
+    Column("stream_id", CleanText, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("detail", CleanText, nullable=False),
+    Column("blocked_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("refused_at", UtcDateTime),
+    Column("refused_source", CleanText),
+    Index("ix_blocks_expires_at", "expires_at"),
+)
+
 sources = Table(
     "sources",
     metadata,

@@ -13,15 +13,15 @@ from typing import Final
 from proxy.core import mpegts, stills
 from proxy.core.aligner import Aligner
 from proxy.core.fragments import Fragments
+from proxy.core.loops import Loops
 from proxy.core.mpegts import NULL_PACKET, Indexer, RandomAccess
+from proxy.core.onset import BLIND_SECONDS, Onset
 from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import Ring, Segment
 from proxy.core.stills import Still
 from proxy.errors import UpstreamContentError
 
-BLIND_SECONDS: Final = 5.0
-"""A stream that shows no random access point for this long is joined anywhere."""
 BLIND_STEP_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 20.0
 """Without HLS the ring keeps about this much, however large it may be."""
@@ -29,8 +29,8 @@ SPARE_SEGMENTS: Final = 3
 """Segments kept behind the playlist's window, for clients with an older playlist."""
 OPEN_SHARE: Final = 4
 """An HLS segment that fills this part of the ring is cut wherever it stands."""
-BREAK_SECONDS: Final = 2.0
-"""After a break, PIDs that show up within this time are announced as jumped."""
+BREAK_SECONDS: Final = 30.0
+"""After a break, PIDs that show up within this time are announced as jumped. Service tables come every ten."""
 LEAD_READ_BYTES: Final = 1024 * PACKET_BYTES
 KEEPALIVE_PACKETS: Final = 7
 
@@ -85,36 +85,39 @@ class Feed:
         self._indexer = Indexer()
         self._fragments: Fragments | None = None
         self._break: _Break | None = None
+        self._onset: Onset | None = None
+        """Holds a new connection's bytes back until a picture can begin."""
         self._hopeful_since: float | None = None
         """Since when a random access point has been waited for, or the last one's time."""
         self._run_position = 0
-        self._newest_at = 0.0
+        self.newest_at = 0.0
+        """Loop time of the newest media that readers were given; null packets are none."""
+        self.loops: Loops | None = None
+        """Who looks for the same pictures again; None where they may come again."""
         self._readers = 0
+        self._resyncs_of_the_gone = 0
+        self._junk_bytes_of_the_gone = 0
         self.bytes_in = 0
         self.closed = False
 
     def write(self, chunk: bytes, now: float, wall: float) -> int:
-        """Take bytes as they came; return how many were appended, whole packets all of them.
+        """Take bytes as they came; return how many of them were whole packets.
 
-        Within a fragment they are appended as they are; otherwise, after fragments, raise UpstreamContentError.
+        After a break they reach the readers from the first random access point on. Within a fragment they are appended
+        as they are; otherwise, after fragments, raise UpstreamContentError.
         """
         self.bytes_in += len(chunk)
         if self._fragments is not None:
             return self._write_fragment(self._fragments, chunk, now)
-        packets = self._aligner.push(chunk)
-        if not packets or self.closed:
+        if self.closed:
             return 0
-        if self._break is not None:
-            packets = self._announce(packets, self._break, now)
-        position = self.ring.head
-        points = self._indexer.scan(packets, position, now, wall)
-        self.ring.append(packets, now)
-        for point in points:
-            self._add(point)
-        self._help_blindly(position, now, wall)
-        self._limit_open_segment(now, wall)
-        self._expire()
-        self._newest_at = now
+        if self._onset is not None:
+            taken = self._onset.push(chunk, now, wall)
+            self._begin(self._onset, now, wall)
+            return taken
+        packets = self._aligner.push(chunk)
+        if packets:
+            self._append(packets, now, wall)
         return len(packets)
 
     def begin_fragment(self, initialisation: bytes, wall: float) -> None:
@@ -135,6 +138,15 @@ class Feed:
         self.ring.keep((self.hls.window_segments + SPARE_SEGMENTS) * self.hls.target_seconds)
         self._expire()
 
+    def watch_loops(self, upstream_index: int | None) -> None:
+        """Look for pictures of this upstream that come again and again; None: they may."""
+        if upstream_index is None:
+            self.loops = None
+        elif self.loops is None:
+            self.loops = Loops(upstream_index)
+        else:
+            self.loops.follow(upstream_index)
+
     def discontinue(self) -> None:
         """What is written next comes from a new connection: no byte, counter or clock of it continues the old."""
         self._aligner.reset()
@@ -143,11 +155,49 @@ class Feed:
         if not self.ring.head:
             return
         if self.hls is not None:
-            self.hls.interrupt(self.ring.head, self._newest_at, self._indexer.pcr)
+            self.hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
         self._indexer = Indexer()
         self._run_position = self.ring.head
         self._hopeful_since = None
+        if self.loops is not None:
+            self.loops.interrupt()
         self._break = _Break()
+        self._onset = Onset(self._aligner, blind_seconds=self._blind_seconds)
+
+    def take_over(self, onset: Onset, now: float, wall: float) -> None:
+        """Go on with another connection, whose ``onset`` has begun: what is written next continues that."""
+        self.discontinue()
+        self._resyncs_of_the_gone += self._aligner.resyncs
+        self._junk_bytes_of_the_gone += self._aligner.junk_bytes
+        self._aligner = onset.aligner
+        self.bytes_in += len(onset.begun or b"")
+        if not self.closed:
+            self._begin(onset, now, wall)
+
+    def _begin(self, onset: Onset, now: float, wall: float) -> None:
+        """Pass on what an onset has let through, if it has."""
+        if onset.begun is None:
+            return
+        self._onset = None
+        position = self.ring.head
+        self._append(onset.begun, now, wall)
+        if onset.is_blind:
+            self._add(self._indexer.blind(position, now, wall))
+
+    def _append(self, packets: bytes, now: float, wall: float) -> None:
+        if self._break is not None:
+            packets = self._announce(packets, self._break, now)
+        position = self.ring.head
+        points = self._indexer.scan(packets, position, now, wall)
+        self.ring.append(packets, now)
+        for point in points:
+            self._add(point)
+        if self.loops is not None:
+            self.loops.see(self._indexer.pictures, (point.position for point in points), now)
+        self._help_blindly(position, now, wall)
+        self._limit_open_segment(now, wall)
+        self._expire()
+        self.newest_at = now
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
         """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
@@ -185,12 +235,12 @@ class Feed:
 
     @property
     def resyncs(self) -> int:
-        return self._aligner.resyncs
+        return self._resyncs_of_the_gone + self._aligner.resyncs
 
     @property
     def junk_bytes(self) -> int:
         """Bytes that were no packets. Much of it and no packets at all: the upstream is not MPEG-TS."""
-        return self._aligner.junk_bytes
+        return self._junk_bytes_of_the_gone + self._aligner.junk_bytes
 
     @property
     def medium(self) -> Medium | None:
@@ -232,7 +282,7 @@ class Feed:
         if self.hls is None:
             return None
         if ended:
-            self.hls.interrupt(self.ring.head, self._newest_at, self._indexer.pcr)
+            self.hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
         listed = self.hls.listed
         if not listed:
             return None
@@ -254,7 +304,7 @@ class Feed:
         if self.closed:
             return 0
         taken = fragments.write(chunk, now)
-        self._newest_at = now
+        self.newest_at = now
         self._expire()
         return taken
 

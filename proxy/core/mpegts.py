@@ -13,6 +13,8 @@ from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Section
 
 UNIT_PACKETS_MAX: Final = 8
 """So many packets of a picture are read before it is judged by what has been seen."""
+PICTURE_HEAD_BYTES: Final = 96
+"""So much of every picture is shown to those who compare: less than fits into the packet that it begins in."""
 SPLICE_PIDS_MAX: Final = 64
 _PID_MASK: Final = bytes(value & 0x1F for value in range(256))
 _START_MASK: Final = bytes(value & 0x5F for value in range(256))  # PID and payload_unit_start_indicator
@@ -129,10 +131,12 @@ class _Scan:
 class Indexer:
     """Follows the tables and finds the random access points of one unbroken run of packets."""
 
-    __slots__ = ("_assemblers", "_pat_parts", "_units", "pcr", "tables")
+    __slots__ = ("_assemblers", "_pat_parts", "_units", "pcr", "pictures", "tables")
 
     def __init__(self) -> None:
         self.tables = Tables()
+        self.pictures: list[tuple[int, bytes]] = []
+        """Where the pictures that the last scan saw begin, and their first bytes, without time stamps."""
         self.pcr: int | None = None
         self._assemblers: dict[int, Sections] = {PID_PAT: Sections()}
         self._pat_parts: dict[int, bytes] = {}
@@ -141,6 +145,7 @@ class Indexer:
     def scan(self, packets: bytes, position: int, now: float, wall: float) -> list[RandomAccess]:
         """Read whole packets that lie at ``position``; return the points found, in order."""
         scan = _Scan(_Columns(packets), position, now, wall, [])
+        self.pictures = []
         self._read_clock(packets)
         for pid in tuple(self._units):
             self._follow(scan, pid, 0)
@@ -205,14 +210,17 @@ class Indexer:
         readable = len(body) >= 9 and body[:3] == b"\0\0\1"
         if not marked and not readable:
             return
+        skip = 9 + body[8] if readable else 0
+        at = scan.position + hit * PACKET_BYTES
+        self.pictures.append((at, body[skip : skip + PICTURE_HEAD_BYTES]))
         unit = _Unit(
-            position=scan.position + hit * PACKET_BYTES,
+            position=at,
             tables=self.tables,
             codec=Codec.OTHER if marked else reference.codec,  # a mark settles it, whatever the codec
             pts=_pts(body) if readable else None,
             at=scan.now,
             wall=scan.wall,
-            skip=9 + body[8] if readable else 0,
+            skip=skip,
         )
         self._units = {reference.pid: unit}  # of a former reference nothing is waited for any more
         self._follow(scan, reference.pid, hit)

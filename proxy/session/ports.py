@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.contract import Upstream
 from proxy.core.feed import Feed
+from proxy.core.rota import Backoff
 from proxy.session.viewers import ViewerGauge
-from proxy.upstream.items import Reader
-from proxy.upstream.pull import PullLimits
+from proxy.upstream.pull import PullPorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,9 @@ class SessionLimits:
     """After a failed start, viewers get the same answer for so long without another attempt."""
     stall_seconds: float = 5.0
     """An open upstream that is silent for so long counts as stalled."""
-    keepalive_seconds: float = 2.0
-    """Viewers get null packets when no media has come for so long."""
+    keepalive_seconds: float = 0.45
+    """Viewers get null packets when they were given no media for so long: less than a tick, so that they come within
+    the first second."""
     give_up_seconds: float = 60.0
     """An on-demand session that failed for so long sends its viewers away and becomes idle."""
     finish_seconds: float = 30.0
@@ -36,9 +36,9 @@ class SessionPorts:
 
     new_feed: Callable[[int], Feed]
     """Makes the feed that is the n-th of its session, counted from 0."""
-    open_upstream: Callable[[Upstream], Reader]
+    pulling: PullPorts
+    backoff: Backoff
     gauge: ViewerGauge
     limits: SessionLimits
-    pull_limits: PullLimits
     now: Callable[[], float]
     """Loop time in seconds."""

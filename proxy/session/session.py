@@ -1,9 +1,8 @@
 """One session: at most one pull, one feed, and the viewers of one key.
 
 ``Session.run`` is the session's only task. Everything that others call (``enter``, ``leave``, ``stop``, ``replace``,
-``tick``) is synchronous: a decision is taken and visible before anybody else runs. There are no timers: the pull runs
-inside one ``asyncio.timeout`` scope whose deadline is moved, so a viewer who comes back within the linger takes the
-deadline away and nothing is left that could close the upstream later.
+``tick``) is synchronous: a decision is taken and visible before anybody else runs. When its upstream is open is
+written down in ``supply``.
 
 A session never decides to exist: it is made, replaced and stopped by the registry, and holds only its own objects, so
 a late teardown can touch nothing of a successor under the same key.
@@ -21,8 +20,9 @@ from proxy.core.feed import Feed
 from proxy.errors import SessionOverError
 from proxy.session.gate import Gate
 from proxy.session.ports import SessionPorts
+from proxy.session.supply import Supply
 from proxy.session.viewers import Crowd, Viewer, dismiss, dismiss_up_to_date
-from proxy.upstream.pull import Ending, Pull, RoundFailed
+from proxy.upstream.pull import Ending, PullHooks, RoundFailed
 from proxy.upstream.vitals import Vitals
 
 PLAY_OUT_STEP_SECONDS: Final = 0.1
@@ -66,9 +66,8 @@ class Session:
             hold_seconds=ports.limits.start_hold_seconds,
             now=ports.now,
         )
-        self._scope: asyncio.Timeout | None = None
-        self._switching = False
-        self._pull: Pull | None = None
+        hooks = PullHooks(self._on_media, self._tell, self._on_round_failed, self._on_recall)
+        self._supply = Supply(spec, self.vitals, ports=ports, hooks=hooks)
         self._resyncs_of_the_gone = 0
         self._feeds_opened = 0
         self._state_told = UpstreamState.IDLE
@@ -124,6 +123,7 @@ class Session:
 
     def view(self) -> SessionView:
         now, vitals = self._ports.now(), self.vitals
+        loop = self.feed.loops.found if self.feed is not None and self.feed.loops is not None else None
         return SessionView(
             stream_id=self.stream_id,
             key=self.key,
@@ -145,6 +145,8 @@ class Session:
             bitrate_bps=vitals.bitrate_bps,
             last_byte_age_seconds=None if vitals.last_media_at is None else now - vitals.last_media_at,
             failing_seconds=vitals.failing_seconds(now, self._ports.limits.stall_seconds),
+            looping_seconds=None if loop is None else now - loop.since,
+            loop_period_seconds=None if loop is None else loop.seconds,
             uptime_seconds=now - self._began,
             connects=vitals.connects,
             resyncs=self.resyncs,
@@ -192,7 +194,7 @@ class Session:
 
     def replace(self, generation: int, spec: SessionSpec) -> None:
         """Take over a newer generation in place: viewers stay; the pull stays too when the upstreams are the same."""
-        before, self.spec = self.spec, spec
+        self.spec = spec
         self.generation = generation
         self.spec_digest = digest(spec)
         if self._is_held():
@@ -200,10 +202,8 @@ class Session:
         for viewer in self.viewers.values():
             if viewer.protocol not in spec.outputs:
                 viewer.over.set()
-        if self._pull is not None:
-            self._pull.on_eof = spec.on_eof
-        if self._scope is not None and before.upstreams != spec.upstreams:
-            self._switch()
+        if self._supply.adopt(spec):
+            self.vitals.detail = ""
         elif spec.on_demand and not self.viewers:
             self._unwant()
         else:
@@ -229,13 +229,13 @@ class Session:
         self.vitals.sample(now)
         self._crowd.sample(now)
         failing = self.vitals.failing_seconds(now, limits.stall_seconds)
-        if self.viewers and feed.joinable and self.vitals.is_silent(now, limits.keepalive_seconds):
+        if self.viewers and feed.joinable and now - feed.newest_at > limits.keepalive_seconds:
             feed.keepalive(now)
         if failing is not None and failing > limits.start_timeout_seconds and self._gate.is_open:
             self._gate.doubt()
         if failing is not None and failing > limits.give_up_seconds and self.spec.on_demand:
             self._refuse()
-            self._close_pull_at(now)
+            self._supply.close()
             dismiss(self.viewers.values())
         if self.state is not self._state_told:
             self._tell()
@@ -248,38 +248,11 @@ class Session:
         try:
             while self.finished_reason is None:
                 await self._wish.wait()
-                ending = await self._pull_while_wanted()
+                ending = await self._supply.run(self._open_feed(), self._is_needed)
                 self._settle(ending)
             await self._play_out()
         except Exception as error:  # noqa: BLE001 - the boundary: one session's fault must not reach the others
             self._fail(error)
-
-    async def _pull_while_wanted(self) -> Ending | None:
-        """Return why the pull ended by itself, or None when it was closed because of a decision made here."""
-        pull = Pull(
-            self.spec,
-            self._open_feed(),
-            self.vitals,
-            open_upstream=self._ports.open_upstream,
-            limits=self._ports.pull_limits,
-            on_media=self._on_media,
-            on_state=self._tell,
-            on_round_failed=self._on_round_failed,
-        )
-        scope = asyncio.timeout(None)
-        self._switching = False
-        try:
-            async with scope:
-                self._scope, self._pull = scope, pull
-                if not self._is_needed():  # whoever wanted it left before this task ran
-                    return None
-                return await pull.run()
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            return None
-        finally:
-            self._scope = self._pull = None
 
     def _settle(self, ending: Ending | None) -> None:
         """After a pull, without an await in between: finish, go on, or become idle."""
@@ -313,22 +286,12 @@ class Session:
             self.vitals.wanted_since = self._ports.now()
             self._gate.close()
             self._open_feed()
-        self._close_pull_at(None)
+        self._supply.keep()
 
     def _unwant(self) -> None:
         """Let the upstream linger if it has delivered; else there is nothing to linger for."""
         linger_seconds = self._ports.limits.linger_seconds if self._gate.is_open else 0.0
-        self._close_pull_at(self._ports.now() + linger_seconds)
-
-    def _switch(self) -> None:
-        """Close the pull at once, and begin another on the same feed with the new upstreams."""
-        self.vitals.detail = ""
-        self._close_pull_at(self._ports.now())
-        self._switching = True
-
-    def _close_pull_at(self, when: float | None) -> None:
-        if self._scope is not None and not self._scope.expired() and not self._switching:
-            self._scope.reschedule(when)
+        self._supply.linger(self._ports.now() + linger_seconds)
 
     def _become_idle(self) -> None:
         self._wish.clear()
@@ -345,6 +308,11 @@ class Session:
     def _on_media(self) -> None:
         if not self._gate.is_open and self.feed is not None and self.feed.joinable:
             self._gate.open()
+
+    def _on_recall(self) -> None:
+        """Another session has viewers who wait for the connection that this one lingers on."""
+        log.info("session.recalled", stream=self.stream_id, key=self.key)
+        self._supply.close()
 
     def _on_round_failed(self, failed: RoundFailed) -> bool:
         """Answer the waiting viewers when waiting is useless; return whether to give up."""

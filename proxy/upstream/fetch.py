@@ -5,6 +5,7 @@ followed here, one at a time, so that every hop is checked and the former connec
 opened. Credentials go only to the origin they were given for. No text made here quotes a URL.
 """
 
+import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -30,6 +31,8 @@ from proxy.upstream import address
 from proxy.upstream.items import printable
 
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+CLOSE_SECONDS: Final = 1.0
+"""For the kernel, and TLS, to close a connection."""
 SECRET_WORDS: Final = ("auth", "cookie", "token", "key", "secret", "session")
 """Headers whose names hold one of these are credentials, and are not sent to another origin."""
 
@@ -67,6 +70,8 @@ class Client:
         credentials = {name: value for name, value in credentials.items() if name.lower() not in own}
         self._headers = {"User-Agent": policy.user_agent, **credentials, **upstream.headers}
         self._policy = policy
+        self._closing: set[asyncio.Future[None]] = set()
+        """Of the connections that are being closed."""
         self._session = ClientSession(
             connector=TCPConnector(resolver=resolver, force_close=not keep_connections, limit=1, ttl_dns_cache=30),
             cookie_jar=CookieJar(unsafe=True),
@@ -83,7 +88,9 @@ class Client:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        """Return when the connections are closed: whoever opens the next one must not be one too many."""
         await self._session.close()
+        await self._wait_closed()
 
     @asynccontextmanager
     async def get(self, url: URL, extra_headers: Mapping[str, str] | None = None) -> AsyncIterator[ClientResponse]:
@@ -97,7 +104,7 @@ class Client:
             if response.content.is_eof():
                 response.release()  # read to its end: the connection may serve the next request
             else:
-                response.close()
+                self._close(response)
 
     async def _follow(self, url: URL, extra_headers: Mapping[str, str]) -> ClientResponse:
         for _ in range(self._policy.redirects_max + 1):
@@ -109,9 +116,22 @@ class Client:
             if response.status not in REDIRECT_STATUSES:
                 return response
             location = response.headers.get("Location", "")
-            response.close()
+            self._close(response)
+            await self._wait_closed()
             url = self._next(url, location)
         raise UpstreamForbiddenError(f"more than {self._policy.redirects_max} redirects")
+
+    def _close(self, response: ClientResponse) -> None:
+        connection = response.connection
+        closed = connection.protocol.closed if connection is not None and connection.protocol is not None else None
+        if closed is not None:
+            self._closing.add(closed)
+            closed.add_done_callback(self._closing.discard)
+        response.close()
+
+    async def _wait_closed(self) -> None:
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=CLOSE_SECONDS)
 
     @staticmethod
     def _next(url: URL, location: str) -> URL:

@@ -42,7 +42,9 @@ class FragmentEnds:
     seconds: float
 
 
-Item = bytes | Discontinuity | Quiet | Losses | FragmentBegins | FragmentEnds
+Remark = Discontinuity | Losses | FragmentBegins | FragmentEnds
+"""What concerns the feed, beside its bytes."""
+Item = bytes | Quiet | Remark
 Reader = AsyncGenerator[Item, None]
 
 

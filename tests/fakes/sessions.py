@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from proxy.contract import EnsureReply, EnsureRequest, Output, SessionSpec, StopReply, StopRequest, Upstream
 from proxy.core.feed import Feed
+from proxy.core.rota import Backoff
 from proxy.registry import Identity, Registry
 from proxy.session import SessionLimits, SessionPorts, Viewer, ViewerGauge
-from proxy.upstream.pull import PullLimits
+from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.slots import Slots
 from tests.fakes.memory_segment import MemorySegment
 from tests.fakes.readers import FakeUpstreams
 
@@ -19,8 +21,15 @@ BOOT = "boot-1"
 
 
 def spec(key: str = "cam", *urls: str, **fields: object) -> SessionSpec:
+    """What a session is to run. Fake upstreams play a short clip again and again, so that is allowed."""
     upstreams = tuple(Upstream(url=url) for url in urls or ("flow:a",))
-    return SessionSpec.model_validate({"key": key, "upstreams": upstreams, **fields})
+    return SessionSpec.model_validate({"key": key, "upstreams": upstreams, "loop": "allow", **fields})
+
+
+def limited(key: str, *urls: str, connections_max: int = 1, **fields: object) -> SessionSpec:
+    """As ``spec``, of hosts that give so many connections."""
+    upstreams = tuple(Upstream(url=url, connections_max=connections_max) for url in urls)
+    return SessionSpec.model_validate({"key": key, "upstreams": upstreams, "loop": "allow", **fields})
 
 
 def new_feed(number: int) -> Feed:
@@ -51,15 +60,16 @@ class World:
 
 
 def build(*, limits: SessionLimits | None = None, sessions_max: int = 100, viewers_max: int = 100,
+          host_connections_max: int = 0,
           admit: Callable[[SessionSpec], None] = lambda _spec: None) -> World:  # fmt: skip
     upstreams = FakeUpstreams()
     gauge = ViewerGauge(viewers_max)
     ports = SessionPorts(
         new_feed=new_feed,
-        open_upstream=upstreams.open,
+        pulling=PullPorts(open_upstream=upstreams.open, slots=Slots(host_connections_max), limits=PullLimits()),
+        backoff=Backoff(),
         gauge=gauge,
         limits=limits or SessionLimits(),
-        pull_limits=PullLimits(),
         now=asyncio.get_running_loop().time,
     )
     identity = Identity("proxy-1", "http://proxy-1", BOOT)

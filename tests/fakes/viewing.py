@@ -14,12 +14,14 @@ from aiohttp import web
 
 from proxy.contract import EnsureRequest, SessionSpec, StopRequest, Upstream
 from proxy.core.feed import Feed
+from proxy.core.rota import Backoff
 from proxy.registry import Identity, Registry
 from proxy.segments import MemfdSegment
 from proxy.serve import Pump, routes
 from proxy.serve.client import SlowRule
 from proxy.session import Session, SessionLimits, SessionPorts, ViewerGauge
-from proxy.upstream.pull import PullLimits
+from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.slots import Slots
 
 MIB = 1024 * 1024
 
@@ -137,10 +139,12 @@ async def place(
 
     ports = SessionPorts(
         new_feed=new_feed,
-        open_upstream=tap.read,
+        pulling=PullPorts(
+            open_upstream=tap.read, slots=Slots(), limits=PullLimits(open_seconds=1.0, open_seconds_min=0.5)
+        ),
+        backoff=Backoff(),
         gauge=ViewerGauge(viewers_max),
         limits=SessionLimits(**{"start_timeout_seconds": 2.0, "linger_seconds": 0.2, **limits}),
-        pull_limits=PullLimits(open_seconds=1.0, open_seconds_min=0.5),
         now=asyncio.get_running_loop().time,
     )
     identity = Identity.fresh("proxy-test", "http://127.0.0.1")

@@ -5,7 +5,6 @@ from itertools import count
 import pytest
 from sqlalchemy import event
 
-from controller.domain.admission import Verdict
 from controller.domain.events import (
     BirthReported,
     Incoming,
@@ -19,6 +18,7 @@ from controller.domain.events import (
 )
 from controller.domain.mass_end import MassEnd
 from controller.domain.model import CommandKind, ConditionType, Floor, Key, Reason, SourceId, State, StreamId
+from controller.domain.verdicts import Verdict
 from controller.errors import DatabaseError
 from controller.store import floors, history, outbox, plans, quarantine, record, sources, stats, streams
 from controller.store.engine import Database

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from controller.domain.controls import MODE, PAUSE, Mode
 from controller.domain.events import MessageRefused
-from controller.domain.model import Change, Floor, Key, Run, Source, SourceId, State, StreamId
+from controller.domain.model import Block, Change, Floor, Key, Reason, Run, Source, SourceId, State, StreamId
 from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import Action, Drift, DriftKind, Verb
 from controller.errors import InvalidError
 from controller.store import (
+    blocks,
     controls,
     counters,
     dialects,
@@ -28,6 +29,7 @@ from controller.store import (
     streams,
     tables,
 )
+from controller.store.blocks import KnownBlock
 from controller.store.controls import Control, Scope
 from controller.store.engine import Database
 from controller.store.runs import ACTIONS_KEPT_MAX, Cycle
@@ -53,6 +55,24 @@ async def test_a_floor_never_falls(database: Database) -> None:
     assert await database.write(floors.prune, raised_before=later(1)) == 1
     assert await database.read(floors.load, names) == {names[1]: Floor(1, "")}
     assert await database.read(floors.load, []) == {}
+
+
+async def test_a_block_holds_until_it_expires_or_is_removed(database: Database) -> None:
+    held = [Block(Key(key), ID, Reason.LOOP_DETECTED, "again", NOW, later(10 + n)) for n, key in enumerate("ab")]
+    await database.write(blocks.add, held)
+    assert await database.read(blocks.load, [Key("a"), Key("x")], now=later(9)) == {Key("a"): held[0]}
+    assert await database.read(blocks.load, [Key("a"), Key("b")], now=later(10)) == {Key("b"): held[1]}
+    for count in (2, 3):
+        await database.write(blocks.note_refused, {Key("b"): (A, count)}, now=later(count))
+    [known] = (await database.read(blocks.page, now=later(10))).items
+    assert known == KnownBlock(held[1], 5, later(3), A)
+    await database.write(blocks.add, [replace(held[1], expires_at=later(99))])
+    [known] = (await database.read(blocks.page, now=later(98))).items
+    assert (known.refused, known.refused_source) == (0, None)
+    assert await database.write(blocks.prune, expired_before=later(10)) == 1
+    assert await database.write(blocks.remove, Key("b")) == known
+    assert await database.write(blocks.remove, Key("b")) is None
+    assert (await database.read(blocks.page, now=NOW)).items == ()
 
 
 async def test_quarantine_is_listed_and_bounded(database: Database) -> None:

@@ -19,10 +19,12 @@ from controller.domain.model import (
     ConditionStatus,
     ConditionType,
     Key,
+    LoopRule,
     OnEof,
     Output,
     Placement,
     PlacementState,
+    Prefer,
     Reason,
     Run,
     SourceId,
@@ -67,14 +69,20 @@ names = st.text(
 times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the zone is added
 counters = st.integers(0, 2**63 - 1)
 pairs = st.dictionaries(names, names, max_size=3).map(lambda items: tuple(items.items()))
+UPSTREAMS = st.builds(
+    Upstream, names, st.lists(st.tuples(names, names), max_size=2).map(tuple), st.none() | st.integers(1, 1000)
+)
 specs = st.builds(
     StreamSpec,
-    upstreams=st.lists(st.builds(Upstream, names, st.lists(st.tuples(names, names), max_size=2).map(tuple)), min_size=1)
+    upstreams=st.lists(UPSTREAMS, min_size=1)
     .map(tuple),
     outputs=st.sampled_from([(Output.TS,), (Output.HLS,), (Output.TS, Output.HLS)]),
     on_demand=st.booleans(),
     on_eof=st.sampled_from(OnEof),
     viewers_max=st.none() | st.integers(1, 2**53 - 1),
+    prefer=st.sampled_from(Prefer),
+    return_after_seconds=st.floats(0.1, 1e6),
+    loop=st.sampled_from(LoopRule),
 )  # fmt: skip
 conditions = st.lists(
     st.builds(

@@ -13,8 +13,8 @@ from controller.api.render import View
 from controller.api.routes.streams import AnnouncementRequest, admit, to_event
 from controller.api.services import Services
 from controller.api.wire import LIMIT_DEFAULT, CursorHere, Limit, ServicesHere, ViewHere, answer
-from controller.domain.admission import Verdict
 from controller.domain.model import ANONYMOUS, Cause, Key, SourceId
+from controller.domain.verdicts import Verdict
 from controller.store import history, streams
 
 router = APIRouter(prefix="/events", tags=["events"], responses=documented(_400="the request cannot be understood"))

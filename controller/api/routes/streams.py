@@ -27,9 +27,9 @@ from controller.api.wire import (
     parse_statuses,
     slice_page,
 )
-from controller.domain.admission import Verdict
 from controller.domain.events import StopRequested, StreamAnnounced, StreamEndAnnounced
 from controller.domain.model import ANONYMOUS, Cause, Key, SourceId
+from controller.domain.verdicts import Verdict
 from controller.store import drift, history, record, stats, streams
 
 router = APIRouter(tags=["streams"], responses=documented(_400="the request cannot be understood"))
@@ -45,6 +45,7 @@ REFUSALS = {
     Verdict.STALE: "a newer message about this stream has been taken already",
     Verdict.ALREADY_ENDED: "this epoch of the stream has ended already",
     Verdict.REGRESSED: "a new boot_id counts epochs below the ones used before; announce with a higher epoch",
+    Verdict.BLOCKED: "this key ended because it played a loop, and is blocked for a while; see /blocks",
     Verdict.UNNUMBERED: "this stream was announced with epoch and seq, and now needs them",
 }
 

@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from controller.domain.machine import Event, Facts
+from controller.domain import loops
+from controller.domain.machine import Event, Facts, is_allowed
 from controller.domain.model import (
     Cause,
     CommandKind,
@@ -53,6 +54,7 @@ class RunPlanner:
             self._place_if_missing()
         if self._stream.state is State.STALLED:
             self._check_stall_clock()
+        self._check_loop_clock()
         if self._stream.state is State.ENDED and not self.draft.run.placements and not self._is_listed():
             self._advance(Event.ALL_GONE, "every placement was observed gone")
         conditions.describe(self.draft, self._fleet)
@@ -221,6 +223,7 @@ class RunPlanner:
         if self._stream.state is State.STARTING:
             self._advance(Event.SESSION_OBSERVED, f"seen on proxy {placement.proxy_id}")
         self._check_flow(session)
+        loops.look(self.draft, session)
         if not self._stream.state.is_active:
             return
         if placement.spec_generation != self._stream.spec_generation:
@@ -352,6 +355,16 @@ class RunPlanner:
             return
         self.draft.because(Cause(RECONCILER, why)).carry_out_end(why)
         self._steps.note(Verb.ADVANCE, "", 0, f"{stream.state} -> {self._stream.state}: {why}")
+
+    def _check_loop_clock(self) -> None:
+        timeout, age = self._policy.loop_timeout, loops.age(self._stream, self._now)
+        if timeout is None or age is None or age < timeout or not is_allowed(self._stream.state, Event.LOOP_DETECTED):
+            return
+        looping = self._stream.condition(ConditionType.LOOPING)
+        assert looping is not None  # it has an age
+        self._end(Event.LOOP_DETECTED, f"{looping.message}, for {age.total_seconds():.0f} s")
+        if self._policy.block_retention and not self._stream.state.is_active:
+            self.draft.block(self._now + self._policy.block_retention)
 
     # Words
 

@@ -32,6 +32,7 @@ def is_settled(run: Run, scene: Scene) -> bool:
         and not view.is_draining
         and session.stream_id == stream.id
         and session.epoch == stream.epoch
+        and session.looping_seconds is None
         and _is_described(stream.conditions, session, placement, stream.spec_generation)
         and (
             fingerprint is None
@@ -55,6 +56,8 @@ def _is_described(
     flow = place = False
     for condition in conditions:
         if condition.type is ConditionType.PAUSED or condition.type is ConditionType.END_HELD:
+            return False
+        if condition.type is ConditionType.LOOPING and condition.status is ConditionStatus.TRUE:
             return False
         said = (condition.status, condition.reason, condition.message)
         if condition.type is ConditionType.FLOWING:

@@ -107,6 +107,12 @@ class Policy:
     """STALLED for this long is ENDED, for streams that announce none themselves. None: never."""
     limits: Limits = field(default_factory=Limits)
     """How much may be stopped in how much time."""
+    loop_timeout: timedelta | None = None
+    """Looping for this long is ENDED. None: never."""
+    live_last_max: timedelta | None = None
+    """A source whose newest media is older than this makes its stream loop. None: it may be as old as it likes."""
+    block_retention: timedelta = timedelta(days=1)
+    """For so long a key that ended as a loop may not start again. Zero: it may at once."""
     backoff: Backoff = field(default_factory=Backoff)
     mass_end: MassEnd | None = None
     """When ends of one source are too many at once to be believed. None: never."""

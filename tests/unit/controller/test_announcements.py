@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from controller import announcements
 from controller.announcements import Announcement, Ending
 from controller.domain.events import Order
-from controller.domain.model import Cause, Key, OnEof, Output, Reason, SourceId, StreamSpec, Upstream
+from controller.domain.model import Cause, Key, OnEof, Output, Prefer, Reason, SourceId, StreamSpec, Upstream
 
 SOURCE, KEY, CAUSE = SourceId("enc-1"), Key("cam-7"), Cause("operator:bob", "POST /streams")
 
@@ -30,6 +30,28 @@ def test_an_announcement_becomes_an_event():
     assert event.spec == StreamSpec((Upstream("http://h/a.ts"),), (Output.TS, Output.HLS), True, OnEof.RECONNECT, 7)
     assert (event.order, event.boot_id, event.labels) == (Order(2, 3), "b", (("a", "1"), ("b", "2")))
     assert (event.expires_in_seconds, event.stall_timeout_seconds) == (5, 6)
+
+
+def test_what_is_said_about_failover_is_in_the_spec():
+    payload = said(upstreams=[{"url": "http://h/a", "connections_max": 1}, "http://i/b"], prefer="stay", return_after=5)
+    spec = announcements.announcement(SOURCE, KEY, payload, CAUSE).spec
+    assert [upstream.connections_max for upstream in spec.upstreams] == [1, None]
+    assert (spec.prefer, spec.return_after_seconds) == (Prefer.STAY, 5)
+    assert announcements.announcement(SOURCE, KEY, said(), CAUSE).spec.prefer is Prefer.FIRST
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prefer": "last"},
+        {"return_after": 0},
+        {"upstreams": [{"url": "http://h/a", "connections_max": 0}]},
+        {"upstreams": [{"url": "http://h/a", "connections_max": 1001}]},
+    ],
+)
+def test_what_cannot_be_meant_about_failover_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        said(**wrong)
 
 
 def test_epoch_zero_is_a_number():

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.contract import EnsureOutcome, EnsureRequest, SessionSpec, StopOutcome, StopRequest, SyncedRequest
+from proxy.core.rota import Backoff
 from proxy.errors import SpecRefusedError
 from proxy.registry import TOMBSTONE_SECONDS, Identity, Registry
 from proxy.session import SessionLimits, SessionPorts, Viewer, ViewerGauge
-from proxy.upstream.pull import PullLimits
+from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.slots import Slots
 from tests.fakes.readers import FakeUpstreams
 from tests.fakes.sessions import BOOT, World, build, in_world, new_feed, running, spec, viewer
 
@@ -56,10 +58,10 @@ class Fences(RuleBasedStateMachine):
         self.upstreams = FakeUpstreams()
         ports = SessionPorts(
             new_feed=new_feed,
-            open_upstream=self.upstreams.open,
+            pulling=PullPorts(open_upstream=self.upstreams.open, slots=Slots(), limits=PullLimits()),
+            backoff=Backoff(),
             gauge=ViewerGauge(1000),
             limits=SessionLimits(),
-            pull_limits=PullLimits(),
             now=lambda: self.clock,
         )
         self.registry = Registry(Identity("p", "http://p", BOOT), ports, sessions_max=10, admit=lambda _spec: None)
@@ -68,7 +70,7 @@ class Fences(RuleBasedStateMachine):
 
     def settle(self) -> None:
         async def turns() -> None:
-            for _ in range(6):
+            for _ in range(12):
                 await asyncio.sleep(0)
 
         self.loop.run_until_complete(turns())

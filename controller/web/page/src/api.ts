@@ -53,6 +53,7 @@ export interface StreamSessionDocument extends SessionDocument {
 export interface UpstreamDocument {
   url: string;
   headers: Record<string, string>;
+  connections_max: number | null;
 }
 
 export interface SpecDocument {
@@ -61,6 +62,9 @@ export interface SpecDocument {
   on_demand: boolean;
   on_eof: "reconnect" | "end";
   viewers_max: number | null;
+  prefer: "first" | "stay";
+  return_after_seconds: number;
+  loop: "watch" | "allow";
 }
 
 export interface LinksDocument {

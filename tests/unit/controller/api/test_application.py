@@ -1,5 +1,6 @@
 """The whole application: every document is as described, and every error is a problem document."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,10 +9,10 @@ from pydantic import TypeAdapter
 
 from controller.api.application import ROOMS
 from controller.domain.events import MessageRefused, StatsReported
-from controller.domain.model import ANONYMOUS, Key, Output
+from controller.domain.model import ANONYMOUS, Block, Key, Output, Reason
 from controller.domain.observation import Viewer
 from controller.domain.plan import Action, Drift, DriftKind, Plan, Verb
-from controller.store import approvals, plans
+from controller.store import approvals, blocks, plans
 from controller.store.engine import Database
 from tests.fakes.api_world import P1, World, session_of
 from tests.fakes.asgi import Client
@@ -47,6 +48,8 @@ async def full_world(world: World) -> World:
         StatsReported(ANONYMOUS, Key("cam-7"), (("fps", 25.0),)),
     )
     await world.database.write(approvals.give, "0123456789ab", owner="bob", why="")
+    held = Block(Key("cam-9"), run.stream.id, Reason.LOOP_DETECTED, "again", world.now, world.now + timedelta(hours=1))
+    await world.database.write(blocks.add, [held])
     await world.client.put("/streams/cam-7/pause", {"for_seconds": 60, "owner": "bob"})
     found = Drift(DriftKind.STUCK_STOPPING, "cam-8", ended.stream.id, "p1", 1, "still listed 9 s after its stop")
     action = Action(Verb.RESEND, "cam-8", ended.stream.id, "p1", 1, "still listed after its stop", found)

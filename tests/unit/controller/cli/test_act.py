@@ -42,6 +42,13 @@ def test_kick_ends_exactly_these_viewers(penstock, api):
     assert api.asked[-1] == "DELETE /viewers/..%2Fstreams%2Fcam-7"
 
 
+def test_unblock_names_the_key(penstock, api):
+    api.answers["DELETE /blocks/cam-7"] = 204, b""
+    done = penstock("unblock", "cam-7")
+    assert (done.exit_code, done.stdout) == (0, "cam-7: may start again\n")
+    assert penstock("unblock", "cam-8").exit_code == 1
+
+
 def test_apply_announces_every_stream_of_a_file(penstock, api, tmp_path):
     api.answers["POST /streams"] = 201, {"key": "a", "state": "PENDING"}
     file = tmp_path / "streams.yaml"

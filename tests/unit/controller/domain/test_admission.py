@@ -1,6 +1,7 @@
 """Which announcements count: the rules of the topics as tables, and the law of order."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from types import MappingProxyType
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.admission import Books, Intake
 from controller.domain.events import (
     BirthReported,
     MessageRefused,
@@ -21,6 +22,7 @@ from controller.domain.events import (
 )
 from controller.domain.model import (
     ANONYMOUS,
+    Block,
     Cause,
     CommandKind,
     ConditionStatus,
@@ -33,6 +35,7 @@ from controller.domain.model import (
     State,
     StreamId,
 )
+from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
 OTHER = SourceId("enc-2")
@@ -492,6 +495,25 @@ class TestTheRest:
         ledger = Ledger()
         ledger.admit(*before)
         assert ledger.admit(StatsReported(make.SOURCE, make.KEY, ())) == [V.UNKNOWN]
+
+    @pytest.mark.parametrize(("age_max", "loops"), [(3600, True), (None, False)], ids=["listened to", "switched off"])
+    def test_old_newest_media_makes_a_stream_loop(self, age_max, loops):
+        old = make.NOW.timestamp() - 7200
+        limit = None if age_max is None else timedelta(seconds=age_max)
+        run = make.run(State.LIVE, make.placement())
+        intake = Intake(Books({make.KEY: run}), make.NOW, lambda: make.ID, live_last_max=limit)
+        intake.admit(StatsReported(make.SOURCE, make.KEY, (("live_last", old), ("peers", 3.0))))
+        assert bool(intake.changes()) is loops
+        for change in intake.changes():
+            assert change.run.stream.condition(ConditionType.LOOPING).status is ConditionStatus.TRUE
+
+    def test_a_blocked_key_starts_nothing_and_says_who_tried(self):
+        block = Block(make.KEY, make.ID, Reason.LOOP_DETECTED, "", make.NOW, make.later(60))
+        intake = Intake(Books(blocks={make.KEY: block}), make.NOW, lambda: make.ID)
+        verdicts = [intake.admit(start(epoch, source_id=source)) for epoch, source in ((1, make.SOURCE), (2, OTHER))]
+        assert verdicts == [V.BLOCKED, V.BLOCKED]
+        assert intake.blocked == {make.KEY: (OTHER, 2)}
+        assert intake.admit(start(1, key=Key("free"))) is V.STARTED
 
     def test_what_cannot_be_read_goes_to_quarantine(self):
         ledger = Ledger()

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from controller.domain import mass_end
-from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.admission import Books, Intake
 from controller.domain.events import BirthReported, Order, SourceReported, StreamAnnounced, StreamEndAnnounced
 from controller.domain.mass_end import HOLD, WINDOW, MassEnd
 from controller.domain.model import ConditionType, Key, Reason, Run, State, StreamId
 from controller.domain.observation import Desired, Observed
 from controller.domain.plan import GateKind, Plan, Policy, plan
+from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
 RULE = MassEnd(ends_min=5, share=0.8)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.domain import answers
-from controller.domain.admission import Books, Intake, Verdict
+from controller.domain.admission import Books, Intake
 from controller.domain.breaker import Breaker
 from controller.domain.budgets import Budgets, Limits, Purse
 from controller.domain.controls import MODE, Control, Controls, Mode, Scope
@@ -58,6 +58,7 @@ from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.settled import is_settled
 from controller.domain.plan.warden import Warden
+from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
 KEYS = (Key("a"), Key("b"))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 import structlog
 
-from controller.domain.admission import Verdict
 from controller.domain.events import Incoming, MessageRefused, StatsReported
 from controller.domain.retry import Backoff
+from controller.domain.verdicts import Verdict
 from controller.errors import DatabaseError, DatabaseUnavailableError
 from controller.ingest.connection import Received
 from controller.ingest.recording import Arrival, Recorder

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from proxy.core import mpegts
 from proxy.core.feed import Feed
+from proxy.core.onset import Onset
 from tests.fakes import transport_packets as ts
 from tests.fakes.memory_segment import MemorySegment
 from tests.fakes.viewing import clip, decode_errors
@@ -134,9 +135,11 @@ def test_a_new_connection_is_announced_on_every_pid() -> None:
     one.write(again + ts.packet(ts.VIDEO_PID, 1, body=b"x"), 1.0, 1.0)
     late = ts.packet(ts.AUDIO_PID, 8, body=b"x") * 4
     one.write(late, 1.5, 1.5)
-    one.write(ts.packet(0x55, 8, body=b"x") * 4, 3.5, 3.5)  # the last one that is looked at
-    one.write(ts.packet(0x66, 8, body=b"x") * 4, 3.6, 3.6)
     after = one.ring.read(len(first), one.head) or b""
+    head = one.head
+    one.write(ts.packet(0x55, 8, body=b"x") * 4, 31.5, 31.5)  # the last one that is looked at
+    one.write(ts.packet(0x66, 8, body=b"x") * 4, 31.6, 31.6)
+    after += one.ring.read(head, one.head) or b""
     announced = [
         (after[at + 1] << 8 | after[at + 2]) & 0x1FFF
         for at in range(0, len(after), 188)
@@ -149,6 +152,35 @@ def test_a_new_connection_is_announced_on_every_pid() -> None:
         if pid in announced and at < 8 * 188 and control & 0x10 and pid in counters:
             assert control & 0x0F == (counters[pid] + 1) & 0x0F
         counters[pid] = control & 0x0F
+
+
+def test_after_a_break_nothing_is_passed_on_before_a_picture_can_begin() -> None:
+    one = feed()
+    first = ts.tables(3) + ts.picture(ts.KEY_H264, 9)
+    one.write(first + ts.packet(ts.VIDEO_PID, 10, body=b"x"), 0.0, 0.0)
+    one.discontinue()
+    head = one.head
+    middle = ts.tables(0) + ts.picture(ts.OTHER_H264, 5) + ts.picture(ts.OTHER_H264, 6)
+    assert one.write(middle, 1.0, 1.0) == len(middle)  # taken, and held
+    assert (one.head, one.newest_at) == (head, 0.0)
+    one.write(ts.picture(ts.KEY_H264, 7), 1.1, 1.1)
+    passed = one.ring.read(head, one.head) or b""
+    assert passed.endswith(ts.tables(0) + ts.picture(ts.KEY_H264, 7))
+    assert ts.picture(ts.OTHER_H264, 6) not in passed
+    assert one.newest_at == 1.1
+
+
+def test_another_connection_takes_over_with_the_packet_that_is_half_there() -> None:
+    one = feed()
+    one.write(ts.tables(3) + ts.picture(ts.KEY_H264, 9) + b"\x47half", 0.0, 0.0)
+    head = one.head
+    onset = Onset()
+    onset.push(ts.tables(0) + ts.picture(ts.KEY_H264, 3) + ts.picture(ts.OTHER_H264, 4)[:100], 0.5, 0.5)
+    one.take_over(onset, 1.0, 1.0)
+    one.write(ts.picture(ts.OTHER_H264, 4)[100:], 1.1, 1.1)
+    passed = one.ring.read(head, one.head) or b""
+    assert passed.endswith(ts.picture(ts.KEY_H264, 3) + ts.picture(ts.OTHER_H264, 4))
+    assert one.resyncs == 0
 
 
 def test_the_first_connection_is_no_break() -> None:

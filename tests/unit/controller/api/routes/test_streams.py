@@ -106,7 +106,7 @@ async def test_credentials_are_not_shown(client: Client) -> None:
     answer = await client.post("/streams", CAM | {"upstreams": [upstream]})
     assert b"hunter2" not in answer.body
     assert answer.json()["spec"]["upstreams"] == [
-        {"url": "http://***@origin/a.ts?token=***&x=1", "headers": {"X-Key": "***"}}
+        {"url": "http://***@origin/a.ts?token=***&x=1", "headers": {"X-Key": "***"}, "connections_max": None}
     ]
 
 

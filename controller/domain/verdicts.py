@@ -1,0 +1,36 @@
+"""What can become of an announcement: the words that are counted, shown and answered."""
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What became of an event. The first group changed something that matters; the others are only counted."""
+
+    STARTED = "started"
+    UPDATED = "updated"
+    ENDED = "ended"
+    HELD = "held"
+    """One of very many ends of its source at once: remembered, and not carried out yet."""
+    NOTED = "noted"
+    """A source, a birth or figures: written down."""
+    REPEATED = "repeated"
+    """Says what is already so."""
+    EARLY_END = "early_end"
+    """The end came before its start: remembered, so that the late start leaves no ghost."""
+    STALE = "stale"
+    """Older than what has already been taken."""
+    ALREADY_ENDED = "already_ended"
+    REGRESSED = "regressed"
+    """A new process of the source counts epochs below the ones it used before: asked to announce again."""
+    UNKNOWN = "unknown"
+    """Names a stream that does not run."""
+    NOT_OWNER = "not_owner"
+    """The key belongs to another source until its run is CLOSED."""
+    BLOCKED = "blocked"
+    """The key played a loop, and may not start again for a while."""
+    UNNUMBERED = "unnumbered"
+    """Without (epoch, seq) about a run that was announced with them."""
+    RETAINED = "retained"
+    """An old retained announcement, equal to the last run's."""
+    REFUSED = "refused"
+    """Not readable: in quarantine."""
