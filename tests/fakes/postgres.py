@@ -81,24 +81,11 @@ def run(binaries: Path, *, durable: bool = False) -> Iterator[Server]:
     """Run a server until the end of the block; a ``durable`` one writes to the disk what a real one would."""
     folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
     try:
-        prefix = _unprivileged(folder)
-        create = [
-            binaries / "initdb",
-            "-D",
-            folder / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "--no-sync",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run([*prefix, *create], check=True, capture_output=True, cwd=folder)
+        create(binaries, folder)
         port = _free_port()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*prefix, *_serve(binaries, folder, port, durable=durable)], stdout=log, stderr=log, cwd=folder
+                command(binaries, folder, port, durable=durable), stdout=log, stderr=log, cwd=folder
             )
         try:
             server = Server(port)
@@ -111,7 +98,15 @@ def run(binaries: Path, *, durable: bool = False) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve(binaries: Path, folder: Path, port: int, *, durable: bool) -> list[str | Path]:
+def create(binaries: Path, folder: Path) -> None:
+    """Make an empty cluster below ``folder``, which the user that runs it must be able to enter."""
+    options = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
+    initdb = [*_unprivileged(folder), binaries / "initdb", "-D", folder / "data", *options]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=folder)
+
+
+def command(binaries: Path, folder: Path, port: int, *, durable: bool = False, **changed: str) -> list[str | Path]:
+    """Return how the server of a cluster is started; it takes the place of the process that runs this."""
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -122,8 +117,9 @@ def _serve(binaries: Path, folder: Path, port: int, *, durable: bool) -> list[st
         "max_wal_senders": "0",
         "shared_buffers": "64MB",
         "max_connections": "100",
-    }
-    return [binaries / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in settings.items())]
+    } | changed
+    options = (f"--{name}={value}" for name, value in settings.items())
+    return [*_unprivileged(folder), binaries / "postgres", "-D", folder / "data", *options]
 
 
 def _unprivileged(folder: Path) -> list[str]:

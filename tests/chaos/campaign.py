@@ -1,0 +1,123 @@
+"""A world under load, faults one after another, a quiet time, and the verdict."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tests.chaos import faults, verdict
+from tests.chaos.faults import Fault
+from tests.chaos.load import KEYS, Source
+from tests.chaos.world import Kind, World, world
+
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    kind: Kind
+    seconds: float
+    """How long things happen."""
+    pause_seconds: tuple[float, float] = (0.8, 2.0)
+    """Between two faults."""
+    quiet_seconds: float = 60.0
+    """How long all may take to come right afterwards."""
+    rate: float = 4.0
+    """Decisions of the source in a second."""
+
+
+@dataclass(slots=True)
+class Report:
+    complaints: list[str] = field(default_factory=list)
+    struck: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, str] = field(default_factory=dict)
+    explained: Counter[str] = field(default_factory=Counter)
+    settled_seconds: float = 0.0
+    events: int = 0
+    story: list[str] = field(default_factory=list)
+
+
+class Campaign:
+    def __init__(self, plan: Plan, home: Path, echo: Callable[[str], None]) -> None:
+        self.report = Report()
+        self._plan = plan
+        self._home = home
+        self._echo = echo
+        self._random = Random(plan.seed)
+        self._began = time.monotonic()
+        self._forgets: list[float] = []
+
+    async def run(self) -> Report:
+        self._tell(f"seed {self._plan.seed}, {self._plan.kind}, logs in {self._home}")
+        async with world(self._home, self._plan.kind, self._tell) as here:
+            source = Source(
+                here.broker_port,
+                here.upstream_url,
+                Random(self._plan.seed + 1),
+                rate=self._plan.rate,
+                tell=self._tell,
+            )
+            source.start_all(len(KEYS) // 2)
+            async with asyncio.TaskGroup() as group:
+                speaking = group.create_task(source.speak(), name="source")
+                await self._happen(here, source)
+                await self._judge(here, source)
+                speaking.cancel()
+        return self.report
+
+    async def _happen(self, here: World, source: Source) -> None:
+        """Let faults fall until the time is over; return when every one is undone."""
+        deck = self._deck(here)
+        end = time.monotonic() + self._plan.seconds
+        async with asyncio.TaskGroup() as group:
+            deciding = group.create_task(source.decide(), name="load")
+            while time.monotonic() < end:
+                await asyncio.sleep(self._random.uniform(*self._plan.pause_seconds))
+                group.create_task(self._strike(here, next(deck)), name="fault")
+            await asyncio.sleep(0)
+            deciding.cancel()
+        self._tell("the faults have ended")
+
+    def _deck(self, here: World):
+        self.report.skipped = {fault.name: why for fault in faults.FAULTS if (why := fault.obstacle(here))}
+        for name, why in self.report.skipped.items():
+            self._tell(f"left out: {name} ({why})")
+        possible = tuple(fault for fault in faults.FAULTS if fault.name not in self.report.skipped)
+        return faults.deal(possible, self._random)
+
+    async def _strike(self, here: World, fault: Fault) -> None:
+        if fault.forgets:
+            self._forgets.append(time.monotonic())
+        async with fault.blow(here, self._random) as what:
+            self.report.struck[fault.name] += 1
+            self._tell(f"{fault.name}: {what}")
+            await asyncio.sleep(fault.seconds)
+        if fault.seconds:
+            self._tell(f"undone: {fault.name}")
+
+    async def _judge(self, here: World, source: Source) -> None:
+        began = time.monotonic()
+        complaints = ["not looked yet"]
+        while complaints and time.monotonic() - began < self._plan.quiet_seconds:
+            await asyncio.sleep(LOOK_SECONDS)
+            quiet = [] if source.is_quiet else ["the source has not said everything"]
+            complaints = quiet + await verdict.look(here, source.ledger)
+        self.report.settled_seconds = time.monotonic() - began
+        missing, self.report.explained = await verdict.read_histories(here, source.ledger, self._forgets)
+        self.report.complaints = complaints + missing
+        self.report.events = len(source.ledger.events)
+        starts = {name: part.starts for name, part in here.parts.items()}
+        self._tell(f"starts: {starts}; births: {len(source.ledger.births)}")
+
+    def _tell(self, text: str) -> None:
+        line = f"{time.monotonic() - self._began:7.2f} s  {text}"
+        self.report.story.append(line)
+        self._echo(line)
+
+
+async def run(plan: Plan, home: Path, echo: Callable[[str], None] = lambda _line: None) -> Report:
+    return await Campaign(plan, home, echo).run()
