@@ -27,7 +27,7 @@ run: $(RUN_READY) ## Run everything on this machine, with a demo stream
 	@exec $(BIN)/penstock serve --demo $(ARGS)
 
 # Whatever measures no time runs on every core; real machines, brokers and browsers have this one to themselves.
-ALONE := tests/integration tests/e2e
+ALONE := tests/integration tests/e2e tests/chaos
 
 .PHONY: test
 test: $(TEST_READY) ## Check the code and run every test
@@ -60,6 +60,10 @@ fuzz: $(TEST_READY) ## Fuzz packets and playlists, FUZZ_SECONDS (60) for each ta
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet $(FUZZER)
 	@for target in $$($(BIN)/python -m tests.fuzz.targets); do \
 	  $(BIN)/python -m tests.fuzz.run $$target $(FUZZ_SECONDS) || exit 1; done
+
+.PHONY: chaos
+chaos: $(TEST_READY) ## Kill, freeze and cut off real processes under load (5 minutes), then compare
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: bench
 bench: $(TEST_READY) ## Measure the byte path and the store (minutes)

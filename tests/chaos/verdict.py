@@ -59,6 +59,16 @@ async def _compare_sessions(world: World, runs: list[Run]) -> list[str]:
     return complaints + [f"session {fence} on {places}, which nobody wants" for fence, places in orphans.items()]
 
 
+async def prove_sight(world: World, ledger: Ledger) -> list[str]:
+    """Look by two ledgers that lie, as if a session had leaked and one were missing; complain when that is not seen."""
+    leaked, missing = Ledger(), Ledger()
+    key = next(iter(ledger.running), "")
+    leaked.running = {other: epoch for other, epoch in ledger.running.items() if other != key}
+    missing.running = ledger.running | {"nobody": 1}
+    lies = {"a leaked session": leaked, "a missing stream": missing}
+    return [f"the verdict does not see {what}" for what, lie in lies.items() if not await look(world, lie)]
+
+
 async def read_histories(world: World, ledger: Ledger, forgets: list[float]) -> tuple[list[str], Counter[str]]:
     """Look for every event of the ledger in what the database tells; return what is missing, and what explains it."""
     runs = await _pages(world, CONTROLLERS[0], "/streams?status=all")
