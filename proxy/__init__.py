@@ -5,6 +5,7 @@ viewers. It knows nobody: the controller asks it (``control``), it never calls b
 
 Rooms, from the bottom: ``core`` (pure: packets, ring, playlists) and ``contract`` (wire types, the only door);
 ``segments`` (memory the kernel can send from) and ``upstream`` (one reader per kind of source); ``session``
-(one pull, one ring, its viewers); ``registry`` (all sessions, fenced by key); ``control`` and ``serve`` (HTTP for
-the controller and for viewers); ``app`` (builds everything). A room sees only the rooms below it.
+(one pull, one ring, its viewers); ``registry`` (all sessions, fenced by key); ``control``, ``serve`` and ``publish``
+(HTTP for the controller, for viewers and for those who push); ``app`` (builds everything). A room sees only the rooms
+below it.
 """

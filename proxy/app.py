@@ -20,12 +20,13 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy import control, serve, telemetry
+from proxy import control, publish, serve, telemetry
 from proxy.contract import PREFIX
 from proxy.control.routes import BODY_BYTES_MAX
 from proxy.core.feed import Feed
 from proxy.core.rota import Backoff
 from proxy.errors import AddressTakenError
+from proxy.publish import PublishPolicy
 from proxy.registry import Identity, Registry
 from proxy.segments import MemfdSegment
 from proxy.session import SessionLimits, SessionPorts, ViewerGauge
@@ -128,6 +129,7 @@ def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.A
             registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings), ffmpeg=settings.ffmpeg
         )
     )
+    app.add_routes(publish.routes(registry, PublishPolicy(settings.publish_secret, settings.http.is_loopback)))
     app.add_routes(control.health_routes(registry, pump.dropped))
     app.add_subapp(PREFIX, control.application(registry, settings.control_secret))
     return app
@@ -178,6 +180,7 @@ def local_policy(settings: Settings) -> LocalPolicy:
     return LocalPolicy(
         datagram=DatagramPolicy(interface=settings.multicast_interface, buffer_bytes=settings.datagram_buffer_bytes),
         ffmpeg=FfmpegPolicy(program=settings.ffmpeg, files_dir=settings.files_dir),
+        may_publish=settings.publish_token is not None or settings.http.is_loopback,
     )
 
 

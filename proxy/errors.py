@@ -5,6 +5,8 @@
     ProxyError
     ├── AddressTakenError             the listening address is not to be had (exit code 2)
     ├── SpecRefusedError              a session cannot be taken here; nothing was changed
+    ├── NotPublishedError             this stream is not pushed but pulled
+    ├── PublisherPresentError         somebody publishes this stream already
     ├── ViewerError                   a viewer cannot be served
     │   ├── SessionOverError          stopped or finished meanwhile
     │   ├── StartFailedError          the upstream did not start; carries the status for the viewer
@@ -16,6 +18,7 @@
         ├── UpstreamContentError      answered with something that is not MPEG-TS or HLS (lasting)
         ├── UpstreamSilentError       connected, then silent for too long                (late)
         ├── UpstreamBusyError         its host gives no further connection in time       (late)
+        ├── UpstreamUnattendedError   waits for a publisher, and there is none               (late)
         ├── UpstreamEmptyError        ended before any media
         ├── UpstreamLoopError         plays the same pictures again and again, and there is another one
         └── UpstreamLostError         broke while it flowed
@@ -44,6 +47,17 @@ class SpecRefusedError(ProxyError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotPublishedError(ProxyError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} was not announced to be published (its upstream is not publish:)")
+        self.key = key
+
+
+class PublisherPresentError(ProxyError):
+    def __init__(self) -> None:
+        super().__init__("somebody publishes this stream already")
 
 
 class ViewerError(ProxyError):
@@ -124,6 +138,13 @@ class UpstreamBusyError(UpstreamError):
         super().__init__(f"no free connection to host {host}, limit {limit}")
         self.host = host
         self.limit = limit
+
+
+class UpstreamUnattendedError(UpstreamError):
+    late = True
+
+    def __init__(self) -> None:
+        super().__init__("nobody publishes this stream")
 
 
 class UpstreamEmptyError(UpstreamError):

@@ -173,6 +173,9 @@ class Settings(BaseSettings):
     files_dir: Folder = Field(
         None, description="Folder below which files may be upstreams (`file:`); unset, no file may be."
     )
+    publish_token: Secret = Field(
+        None, description="Token for pushing streams to `/publish/KEY`; unset, this works on loopback alone."
+    )
     upstream_link_local: bool = Field(
         default=False, description="Allow upstreams at link-local and cloud metadata addresses."
     )
@@ -191,6 +194,11 @@ class Settings(BaseSettings):
     def control_secret(self) -> str | None:
         """The control token in plain text, for the one who compares it."""
         return None if self.control_token is None else self.control_token.get_secret_value()
+
+    @property
+    def publish_secret(self) -> str | None:
+        """The publish token in plain text, for the one who compares it."""
+        return None if self.publish_token is None else self.publish_token.get_secret_value()
 
     @property
     def viewers_url(self) -> str:

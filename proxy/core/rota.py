@@ -132,6 +132,10 @@ class Rota:
         times = [self._return_at(index) for index in self._better(active)]
         return max(0.0, min(times) - now) if times else None
 
+    def forgive(self, index: int) -> None:
+        """Something has changed for it: what it did before counts no more, and it may be tried at once."""
+        self.standings[index] = Standing()
+
     def put_off(self, index: int, now: float) -> None:
         """It could not even be tried: try again later, without holding it against it."""
         self.standings[index].return_at = now + self.return_after_seconds

@@ -17,11 +17,12 @@ import structlog
 from proxy import contract
 from proxy.contract import FinishedReason, Output, SessionSpec, SessionView, UpstreamState, digest
 from proxy.core.feed import Feed
-from proxy.errors import SessionOverError
+from proxy.errors import NotPublishedError, SessionOverError
 from proxy.session.gate import Gate
 from proxy.session.ports import SessionPorts
 from proxy.session.supply import Supply
 from proxy.session.viewers import Crowd, Viewer, dismiss, dismiss_up_to_date
+from proxy.upstream.publish import Publisher, rank
 from proxy.upstream.pull import Ending, PullHooks, RoundFailed
 from proxy.upstream.vitals import Vitals
 
@@ -171,7 +172,26 @@ class Session:
 
     def leave(self, viewer: Viewer) -> None:
         """Forget the viewer (again, if need be); the linger starts when the last one is gone."""
-        if self._crowd.leave(viewer) and not self.viewers and self.spec.on_demand:
+        if self._crowd.leave(viewer) and self.spec.on_demand and not self._is_frequented():
+            self._unwant()
+
+    def attend(self, publisher: Publisher) -> None:
+        """Take what it pushes as the upstream; raise SessionOverError, PublisherPresentError or NotPublishedError."""
+        if self.over:
+            raise SessionOverError(self.key)
+        index = rank(self.spec)
+        if index is None:
+            raise NotPublishedError(self.key)
+        self._supply.desk.seat(publisher)
+        if self._is_held():
+            self._gate.close()  # what was known was of a stream that nobody pushed
+        self._supply.invite(index)
+        self._want()
+
+    def depart(self, publisher: Publisher) -> None:
+        """Forget the publisher; what nobody watches and nobody pushes any more lingers."""
+        self._supply.desk.leave(publisher)
+        if self.spec.on_demand and not self._is_frequented():
             self._unwant()
 
     async def started(self) -> None:
@@ -204,7 +224,7 @@ class Session:
                 viewer.over.set()
         if self._supply.adopt(spec):
             self.vitals.detail = ""
-        elif spec.on_demand and not self.viewers:
+        elif spec.on_demand and not self._is_frequented():
             self._unwant()
         else:
             self._want()
@@ -273,8 +293,12 @@ class Session:
 
     # Wanting the upstream
 
+    def _is_frequented(self) -> bool:
+        """Whether somebody watches, or somebody pushes what may be watched."""
+        return bool(self.viewers) or self._supply.desk.is_taken
+
     def _is_needed(self) -> bool:
-        return not self.spec.on_demand or (bool(self.viewers) and not self._is_held())
+        return not self.spec.on_demand or (self._is_frequented() and not self._is_held())
 
     def _is_held(self) -> bool:
         """Whether viewers are to be answered with the failure that is known already."""
@@ -324,7 +348,8 @@ class Session:
             self._refuse()
         if self.spec.on_demand:
             return failed.lasting
-        return self.spec.on_eof == "end" and failed.rounds >= START_ROUNDS_MAX
+        may_give_up = self.spec.on_eof == "end" and rank(self.spec) is None  # a publisher may come at any time
+        return may_give_up and failed.rounds >= START_ROUNDS_MAX
 
     def _refuse(self) -> None:
         reason = self._gate.refuse()
@@ -349,6 +374,7 @@ class Session:
     def _declare_over(self) -> None:
         self._over.set()
         self._gate.end()
+        self._supply.desk.dismiss()
 
     def _open_feed(self) -> Feed:
         if self.feed is None:

@@ -8,11 +8,14 @@ upstreams outlives single pulls.
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
-from proxy.contract import SessionSpec
+from proxy.contract import SessionSpec, Upstream, UpstreamState
 from proxy.core.feed import Feed
 from proxy.core.rota import Rota
 from proxy.session.ports import SessionPorts
+from proxy.upstream.items import Reader
+from proxy.upstream.publish import Desk, is_published, rank
 from proxy.upstream.pull import Ending, Pull, PullHooks
 from proxy.upstream.vitals import Vitals
 
@@ -29,11 +32,12 @@ class Supply:
         self._pull: Pull | None = None
         self._scope: asyncio.Timeout | None = None
         self._switching = False
+        self.desk = Desk()
 
     async def run(self, feed: Feed, is_needed: Callable[[], bool]) -> Ending | None:
         """Pull; return why the pull ended by itself, or None when it was closed because of a decision made here."""
-        hooks = self._hooks
-        pull = Pull(self._spec, feed, self._vitals, self._rota, ports=self._ports.pulling, hooks=hooks)
+        hooks, ports = self._hooks, replace(self._ports.pulling, open_upstream=self._open)
+        pull = Pull(self._spec, feed, self._vitals, self._rota, ports=ports, hooks=hooks)
         scope = asyncio.timeout(None)
         self._switching = False
         try:
@@ -66,6 +70,8 @@ class Supply:
     def adopt(self, spec: SessionSpec) -> bool:
         """Go by another spec from now on; return whether a pull runs that is closed for it, to begin anew."""
         before, self._spec = self._spec, spec
+        if rank(spec) is None:
+            self.desk.dismiss()
         if before.upstreams != spec.upstreams:
             self._rota = self._new_rota()
             if self._scope is not None:
@@ -77,6 +83,17 @@ class Supply:
         if self._pull is not None:
             self._pull.adopt(spec)
         return False
+
+    def invite(self, index: int) -> None:
+        """Somebody has come to publish the upstream at ``index``: let it be read soon, at once if nothing flows."""
+        self._rota.forgive(index)
+        is_idle = self._vitals.state is not UpstreamState.FLOWING and not self.desk.is_awaited
+        if is_idle and self._scope is not None:
+            self.close()
+            self._switching = True
+
+    def _open(self, upstream: Upstream) -> Reader:
+        return self.desk.read() if is_published(upstream) else self._ports.pulling.open_upstream(upstream)
 
     def _new_rota(self) -> Rota:
         spec = self._spec

@@ -2,7 +2,7 @@
 
 Schemes: ``http`` and ``https`` (MPEG-TS, or HLS when the path ends in ``.m3u8`` or the answer is a playlist), ``udp``
 and ``rtp``, ``rtsp``, ``rtmp``, ``srt`` and ``file`` (through ffmpeg), and ``demo``. What is refused here is refused
-before anything is connected.
+before anything is connected. ``publish`` is admitted here, and read at the desk of its session.
 """
 
 import re
@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver
 
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import SpecRefusedError, UpstreamForbiddenError
-from proxy.upstream import address, datagrams, demo, ffmpeg, hls, http
+from proxy.upstream import address, datagrams, demo, ffmpeg, hls, http, publish
 from proxy.upstream.datagrams import DatagramPolicy
 from proxy.upstream.fetch import Client, HttpPolicy, parse_url
 from proxy.upstream.ffmpeg import FfmpegPolicy
@@ -34,6 +34,8 @@ class LocalPolicy:
 
     datagram: DatagramPolicy = field(default_factory=DatagramPolicy)
     ffmpeg: FfmpegPolicy = field(default_factory=FfmpegPolicy)
+    may_publish: bool = True
+    """Whether there is a way to push to this proxy."""
 
 
 def check(spec: SessionSpec, policy: HttpPolicy, local: LocalPolicy = LocalPolicy()) -> None:
@@ -49,6 +51,9 @@ def _check(upstream: Upstream, policy: HttpPolicy, local: LocalPolicy) -> None:
     scheme = _scheme(upstream)
     if scheme == "demo":
         return
+    if scheme == "publish":
+        _check_published(upstream, local)
+        return
     if scheme not in datagrams.SCHEMES | ffmpeg.SCHEMES:
         _check_http(upstream, policy)
         return
@@ -60,6 +65,13 @@ def _check(upstream: Upstream, policy: HttpPolicy, local: LocalPolicy) -> None:
         host = ffmpeg.parse(upstream.url, local.ffmpeg).host
     if policy.guarded:
         address.check_literal(host)
+
+
+def _check_published(upstream: Upstream, local: LocalPolicy) -> None:
+    if not publish.is_published(upstream) or upstream.headers:
+        raise UpstreamForbiddenError("publish: is all that is said of a stream that is pushed to the proxy")
+    if not local.may_publish:
+        raise UpstreamForbiddenError("nobody may publish here: PENSTOCK_PROXY_PUBLISH_TOKEN is not set")
 
 
 def _check_http(upstream: Upstream, policy: HttpPolicy) -> None:

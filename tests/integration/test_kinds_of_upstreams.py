@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import psutil
@@ -198,6 +199,46 @@ async def test_no_child_outlives_a_proxy_that_is_killed():
         async with asyncio.timeout(5):
             await camera.left.wait()
         assert psutil.wait_procs(orphans, timeout=5)[1] == []
+
+
+def publishing(proxy: Proxy, key: str, user: str = "") -> str:
+    return f"{proxy.url.replace('//', f'//{user}')}/publish/{key}"
+
+
+async def test_what_is_pushed_plays_as_long_as_somebody_pushes():
+    async with senders() as here, real_proxy(PUBLISH_TOKEN="hunter2", BACKOFF_MIN_SECONDS="0.1") as proxy:
+        assert await proxy.ensure("publish:") == "started"
+        first = await here.encode("-f", "mpegts", "-method", "PUT", publishing(proxy, "cam", "me:hunter2@"))
+        await until(lambda: is_state(proxy, "cam", "flowing"))  # without any viewer
+        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+            await plays(proxy, "cam")
+            async with proxy.http.put(publishing(proxy, "cam"), headers={"Authorization": "Bearer hunter2"}) as second:
+                assert second.status == 409
+                assert second.content_type == "application/problem+json"
+            first.kill()
+            await until(lambda: is_not_flowing(proxy))
+            before = await proxy.view()
+            await here.encode("-f", "mpegts", "-headers", "Authorization: Bearer hunter2\r\n", publishing(proxy, "cam"))
+            await until(lambda: flows_again(proxy, before))
+            assert await answer.content.readexactly(188 * 2000)
+            assert not answer.content.at_eof()
+        await proxy.stop()
+        await until(lambda: is_over(here.started[-1]))
+
+        assert await proxy.ensure("publish:", key="ends", on_eof="end") == "started"
+        brief = await here.encode("-f", "mpegts", f"{publishing(proxy, 'ends')}?token=hunter2", seconds=2)
+        await until(lambda: is_state(proxy, "ends", "finished"))
+        assert (await proxy.view("ends")).finished_reason == "upstream_ended"
+        assert await brief.wait() == 0
+    assert b"hunter2" not in proxy.log
+
+
+async def is_not_flowing(proxy: Proxy) -> bool:
+    return (await proxy.view()).state in {"connecting", "waiting"}
+
+
+async def is_over(process: Process) -> bool:
+    return process.returncode is not None
 
 
 def is_joined(group: str) -> bool:

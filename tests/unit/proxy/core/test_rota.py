@@ -156,3 +156,14 @@ def test_why_one_failed_is_known_until_it_delivers() -> None:
     assert one.standings[0].detail == "failed"
     one.delivers(0)
     assert one.standings[0].detail == ""
+
+
+def test_one_for_which_something_has_changed_is_tried_at_once() -> None:
+    one = rota()
+    one.begin()
+    for index in (0, 1, 0, 1):
+        fail(one, index, 10.0)
+    assert one.choose(10.1) is None
+    one.forgive(0)
+    assert one.choose(10.1) == 0
+    assert one.return_to(1, 10.1) == 0
