@@ -93,3 +93,10 @@ def test_the_folder_of_files_is_told_plainly(monkeypatch: pytest.MonkeyPatch):
     assert settings.load({"files_dir": "/srv/../srv/clips/"}).files_dir == Path("/srv/clips")
     monkeypatch.setenv("PENSTOCK_PROXY_FILES_DIR", "")
     assert settings.load().files_dir is None
+
+
+def test_the_publish_token_is_a_secret():
+    chosen = settings.load({"publish_token": "hunter2"})
+    assert chosen.publish_secret == "hunter2"
+    assert "hunter2" not in repr(chosen)
+    assert settings.load({"publish_token": ""}).publish_secret is None
