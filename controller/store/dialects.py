@@ -244,10 +244,14 @@ def foreign_version(writer: Engine) -> int | None:
 def db_now(session: Session) -> datetime:
     """Return the time by the database's clock, which all controllers share."""
     if _is_sqlite(session):
-        text: str = session.execute(select(func.strftime("%Y-%m-%dT%H:%M:%f", "now"))).scalar_one()
+        text: str = session.execute(_SQLITE_NOW).scalar_one()
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    now: datetime = session.execute(_POSTGRES_NOW).scalar_one()
     return now.astimezone(UTC)
+
+
+_SQLITE_NOW = select(func.strftime("%Y-%m-%dT%H:%M:%f", "now"))
+_POSTGRES_NOW = select(func.clock_timestamp())
 
 
 def has_item(session: Session, column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Integer, Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from controller.domain import mass_end
@@ -26,10 +26,16 @@ def follow(
     session: Session, *, after_id: int = 0, stream_id: StreamId | None = None, limit: int = 500
 ) -> tuple[Entry, ...]:
     """Return what happened after an entry, oldest first. Nothing is ever committed below an id that was returned."""
-    query = select(transitions).where(transitions.c.id > after_id).order_by(transitions.c.id).limit(limit)
-    if stream_id is not None:
-        query = query.where(transitions.c.stream_id == stream_id)
-    return tuple(_entry_from(row) for row in session.execute(query))
+    query = _AFTER if stream_id is None else _AFTER.where(transitions.c.stream_id == stream_id)
+    return tuple(_entry_from(row) for row in session.execute(query, {"after": after_id, "most": limit}))
+
+
+_AFTER = (
+    select(transitions)
+    .where(transitions.c.id > bindparam("after"))
+    .order_by(transitions.c.id)
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 def page(

@@ -7,8 +7,9 @@ repairs fast; what it loses, the control loop finds.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
@@ -53,13 +54,22 @@ def add(session: Session, commands: Sequence[Command], *, now: datetime) -> None
 
 def due(session: Session, now: datetime, limit: int, proxy_id: ProxyId | None = None) -> tuple[Pending, ...]:
     """Return the commands to be sent now (to one proxy), oldest first: of every stream and proxy only its first."""
-    waits = _IS_PENDING if proxy_id is None else and_(_IS_PENDING, outbox.c.proxy_id == proxy_id)
-    first = select(func.min(outbox.c.id)).where(waits).group_by(outbox.c.stream_id, outbox.c.proxy_id)
-    query = select(outbox).where(outbox.c.id.in_(first), outbox.c.not_before <= now).order_by(outbox.c.id).limit(limit)
+    found = session.execute(_DUE[proxy_id is not None], {"now": now, "proxy": proxy_id, "most": limit})
     return tuple(
         Pending(row.id, rows.command_from(row), row.created_at, row.not_before, row.attempts, row.error)
-        for row in session.execute(query)
+        for row in found
     )
+
+
+def _due(*conditions: ColumnElement[bool]) -> Select[Any]:
+    first = select(func.min(outbox.c.id)).where(_IS_PENDING, *conditions)
+    is_first = outbox.c.id.in_(first.group_by(outbox.c.stream_id, outbox.c.proxy_id))
+    query = select(outbox).where(is_first, outbox.c.not_before <= bindparam("now", type_=outbox.c.not_before.type))
+    return query.order_by(outbox.c.id).limit(bindparam("most", type_=Integer))
+
+
+_DUE = {False: _due(), True: _due(outbox.c.proxy_id == bindparam("proxy"))}
+"""Of all proxies, and of one. Asked every second for each proxy: built once."""
 
 
 def read_due(session: Session, limit: int, proxy_id: ProxyId) -> tuple[datetime, tuple[Pending, ...]]:
@@ -103,6 +113,14 @@ def drop_overtaken(session: Session, *, now: datetime) -> int:
     That is a command with a later one of its kind for the same placement, one whose placement is gone, and an
     ``ensure`` whose placement is no longer wanted.
     """
+    # Ids first: SQLite would otherwise see the rows change under the question.
+    doomed = session.execute(_OVERTAKEN).scalars().all()
+    for part in batches.parts(doomed):
+        session.execute(update(outbox).where(outbox.c.id.in_(part)).values(settled_at=now, outcome=OVERTAKEN))
+    return len(doomed)
+
+
+def _overtaken() -> Select[Any]:
     later = outbox.alias("later")
     repeated = select(later.c.id).where(
         later.c.settled_at.is_(None),
@@ -117,12 +135,11 @@ def drop_overtaken(session: Session, *, now: datetime) -> int:
     )
     is_gone = placed.where(placements.c.state == PlacementState.GONE).exists()
     is_unwanted = placed.where(placements.c.state == PlacementState.STOPPING).exists()
-    overtaken = or_(repeated.exists(), is_gone, and_(outbox.c.kind == CommandKind.ENSURE, is_unwanted))
-    # Ids first: SQLite would otherwise see the rows change under the question.
-    doomed = session.execute(select(outbox.c.id).where(_IS_PENDING, overtaken)).scalars().all()
-    for part in batches.parts(doomed):
-        session.execute(update(outbox).where(outbox.c.id.in_(part)).values(settled_at=now, outcome=OVERTAKEN))
-    return len(doomed)
+    is_idle = and_(outbox.c.kind == CommandKind.ENSURE, is_unwanted)
+    return select(outbox.c.id).where(_IS_PENDING, or_(repeated.exists(), is_gone, is_idle))
+
+
+_OVERTAKEN = _overtaken()
 
 
 def pending(session: Session, keys: Collection[Key] | None = None) -> frozenset[tuple[StreamId, int, ProxyId]]:

@@ -13,21 +13,13 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from proxy import contract
-from proxy.contract import EnsureOutcome, StopOutcome
-from tests.fakes.proxy_fences import FakeRegistry, Fence
+from tests.fakes.proxy_control import FakeControl
 
 
 @dataclass
-class FakeProxy(FakeRegistry):
-    proxy_id: str = "fake"
+class FakeProxy(FakeControl):
     token: str = "secret"
-    url: str = ""
     unreachable: bool = False
-
-    def _reply(self, held: Fence | None = None) -> dict[str, object]:
-        return {"proxy_id": self.proxy_id, "boot_id": self.boot_id, "sequence": self.sequence,
-                "token_highest": self.token_highest, "held_epoch": held[0] if held else None,
-                "held_generation": held[1] if held else None}  # fmt: skip
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if self.unreachable:
@@ -36,38 +28,14 @@ class FakeProxy(FakeRegistry):
             raise web.HTTPServiceUnavailable
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _problem(401)
+        path = request.path.removeprefix(contract.PREFIX + "/")
+        if (request.method, path) == ("GET", "sessions/watch"):
+            return await self._watch(request)
         try:
-            return await self._route(request, request.path.removeprefix(contract.PREFIX + "/").split("/"))
+            status, answer = self.control(request.method, path, await request.read(), request.query)
         except ValidationError:
             return _problem(400)
-
-    async def _route(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
-        match request.method, *parts:
-            case "GET", "sessions":
-                return _json(contract.SessionList.model_validate(
-                    {"proxy_id": self.proxy_id, "boot_id": self.boot_id, "sequence": self.sequence,
-                     "public_url": self.url, "token_highest": self.token_highest, "synced": self.synced,
-                     "sessions": tuple(self.views.values())}))  # fmt: skip
-            case "GET", "sessions", "watch":
-                return await self._watch(request)
-            case "PUT", "sessions", stream_id:
-                ensured, held = self.ensure(stream_id, contract.EnsureRequest.model_validate_json(await request.read()))
-                kept = (EnsureOutcome.STARTED, EnsureOutcome.REPLACED, EnsureOutcome.UNCHANGED)
-                status = 200 if ensured in kept else 412 if ensured is EnsureOutcome.WRONG_BOOT else 409
-                return _json(contract.EnsureReply.model_validate(self._reply(held) | {"outcome": ensured}), status)
-            case "DELETE", "sessions", stream_id:
-                stopped, held = self.stop(stream_id, contract.StopRequest.model_validate(dict(request.query)))
-                status = {StopOutcome.WRONG_BOOT: 412, StopOutcome.STALE_TOKEN: 409}.get(stopped, 200)
-                return _json(contract.StopReply.model_validate(self._reply(held) | {"outcome": stopped}), status)
-            case "POST", "synced":
-                asked = contract.SyncedRequest.model_validate_json(await request.read())
-                guard = self.guard(asked.boot_id, asked.token)
-                self.synced = self.synced or guard is None
-                status = {None: 200, "wrong_boot": 412}.get(guard, 409)
-                return _json(contract.CommandReply.model_validate(self._reply()), status)
-            case "GET", "viewers":
-                return _json(contract.ViewerList(proxy_id=self.proxy_id, boot_id=self.boot_id, items=()))
-        return _problem(404)
+        return _problem(status) if isinstance(answer, contract.Problem) else _json(answer, status)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})

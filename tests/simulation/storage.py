@@ -1,0 +1,113 @@
+"""The one database of a world: real SQLite in memory behind the real store. It survives every process.
+
+Its clock is the world's, its commits are failpoints, and it can be set back to an older backup. One connection serves
+all worlds of a Python process, since opening it and compiling the statements costs more than a world.
+"""
+
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from controller.errors import DatabaseUnavailableError
+from controller.store import tables
+from controller.store.engine import Database
+from tests.simulation.clock import Process
+from tests.simulation.stage import Stage
+
+
+class _Shared:
+    """What is made once per Python process."""
+
+    def __init__(self) -> None:
+        self.failpoint: Callable[[str], None] = lambda _name: None
+        self.clock: Callable[[], str] = lambda: ""
+        self.database = Database("sqlite://", executor="inline", failpoint=lambda name: self.failpoint(name))
+        tables.metadata.create_all(self.database._writer)
+        with self.database._writer.connect() as connection:
+            raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self.raw = raw
+        self.raw.execute("PRAGMA synchronous = OFF")
+        # SQLite's own is asked for the time by ``db_now``, and by nobody else.
+        self.raw.create_function("strftime", 2, lambda _format, _when: self.clock())
+        self.empty = copy_of(self.raw)
+
+
+def copy_of(connection: sqlite3.Connection) -> sqlite3.Connection:
+    copy = sqlite3.connect(":memory:")
+    connection.backup(copy)
+    return copy
+
+
+_shared = functools.cache(_Shared)
+
+
+class Storage:
+    """The database as the world sees it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._shared = _shared()
+        self._client: Process | None = None
+        self.is_down = False
+        self.on_commit: Callable[[], None] = lambda: None
+        self._shared.empty.backup(self._shared.raw)
+        self._shared.clock = lambda: stage.now().isoformat(timespec="milliseconds").removesuffix("+00:00")
+        self._shared.failpoint = self._failpoint
+
+    def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Look into the database from outside, as nobody in the world can."""
+        return self._shared.raw.execute(statement, values).fetchall()
+
+    def back_up(self) -> sqlite3.Connection:
+        return copy_of(self._shared.raw)
+
+    def restore(self, backup: sqlite3.Connection) -> None:
+        backup.backup(self._shared.raw)
+
+    @contextmanager
+    def used_by(self, process: Process) -> Iterator[Database]:
+        self._client = process
+        try:
+            yield self._shared.database
+        finally:
+            self._client = None
+
+    def _failpoint(self, name: str) -> None:
+        assert self._client is not None
+        if name == "commit.after":
+            self.on_commit()
+        self._stage.touch(self._client, name, self._stage.chance.weather.crash_at_commit)
+
+
+class DatabaseOfProcess:
+    """What a process takes for its database: the real one, at the other end of a wire."""
+
+    def __init__(self, storage: Storage, process: Process, stage: Stage) -> None:
+        self._storage = storage
+        self._process = process
+        self._stage = stage
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        await self._arrive(f"write {work.__name__}")
+        with self._storage.used_by(self._process) as database:
+            result = await database.write(work, *args, **kwargs)
+        await self._stage.cross(self._process, f"written {work.__name__}")
+        return result
+
+    async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        await self._arrive(f"read {work.__name__}")
+        with self._storage.used_by(self._process) as database:
+            result = await database.read(work, *args, **kwargs)
+        await self._stage.cross(self._process, f"has read {work.__name__}")
+        return result
+
+    async def dispose(self) -> None:
+        """The database stays."""
+
+    async def _arrive(self, place: str) -> None:
+        await self._stage.cross(self._process, place)
+        if self._storage.is_down:
+            raise DatabaseUnavailableError("the database is down")
