@@ -65,6 +65,12 @@ fuzz: $(TEST_READY) ## Fuzz packets and playlists, FUZZ_SECONDS (60) for each ta
 chaos: $(TEST_READY) ## Kill, freeze and cut off real processes under load (5 minutes), then compare
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+SEEDS ?= 1000
+
+.PHONY: simulate
+simulate: $(TEST_READY) ## Live through SEEDS=1000 worlds of faults, or tell the story of SEED=n
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
 .PHONY: bench
 bench: $(TEST_READY) ## Measure the byte path and the store (minutes)
 	@$(BIN)/python -m bench $(ARGS)

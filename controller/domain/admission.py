@@ -289,8 +289,8 @@ class Intake:
 
     def _birth(self, event: BirthReported) -> Verdict:
         known = self._source(event.source_id)
-        if known is not None and births.is_same(known, event):
-            return Verdict.REPEATED
+        if known is not None and births.is_counted(known, event):
+            return Verdict.REPEATED if event.seq == known.birth_seq else Verdict.STALE
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)
         for announced in event.streams:
@@ -314,6 +314,8 @@ class Intake:
             draft.send(Event.END, reason=Reason.SOURCE_LOST, detail=f"{missed} births in a row did not list it")
         else:
             draft.send(Event.SOURCE_LOST, detail="the source's birth does not list it")
+            # Nobody else would ask for the birth that decides, and a source that stays connected need not publish one.
+            self.rebirths.add(draft.run.stream.source_id)
 
     def _note_stats(self, event: StatsReported) -> Verdict:
         draft = self._draft(event.key)

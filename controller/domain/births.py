@@ -12,8 +12,14 @@ SPACING = timedelta(seconds=1)
 """Births without a ``seq`` that come closer than this are taken for one redelivered birth when misses are counted."""
 
 
-def is_same(known: Source, birth: BirthReported) -> bool:
-    return birth.seq is not None and (known.birth_boot_id, known.birth_seq) == (birth.boot_id, birth.seq)
+def is_counted(known: Source, birth: BirthReported) -> bool:
+    """Whether this birth, or a later one of the same boot, was counted already.
+
+    A broker that delivers twice delivers a whole row of births again: an older one lacks what has started since.
+    """
+    if birth.seq is None or known.birth_seq is None or known.birth_boot_id != birth.boot_id:
+        return False
+    return birth.seq <= known.birth_seq
 
 
 def is_close(known: Source, birth: BirthReported, now: datetime) -> bool:

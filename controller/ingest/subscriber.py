@@ -147,6 +147,10 @@ class Subscriber:
         async with connect(self._link, will=will, farewell_seconds=self._pace.farewell_seconds) as connection:
             self._outbox.begin()
             await connection.subscribe(PATTERN)
+            if not connection.has_session:
+                # What was published until now went nowhere. Sources announce again when we turn online, and a broker
+                # that lost everything tells them of no change: for them we have been there all along.
+                await connection.publish(will)
             await connection.publish(outgoing.status(is_online=True, boot_id=self._boot_id))
             with self._connected(connection):
                 return await self._serve(connection)

@@ -51,7 +51,7 @@ class Process:
             await run()
         except (KilledError, asyncio.CancelledError):
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever ends a process is its failure
             if self.is_alive:
                 self.failure = error
                 self.is_alive = False

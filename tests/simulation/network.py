@@ -6,12 +6,12 @@ lost, doubled or late; so may its reply.
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-from typing_extensions import Self
 
 from proxy import contract
 from tests.simulation.clock import Process
@@ -42,7 +42,7 @@ class Http:
         self._process = process
 
     def request(self, method: str, url: str, **parts: Any) -> "_Exchange":
-        return _Exchange(self._network, self._process, method, url, parts.get("data"), parts.get("params"))
+        return _Exchange(self._network, self._process, method, url, parts)
 
     async def get(self, url: str, **_parts: Any) -> "_Watch":
         proxy = _find(self._network, url)
@@ -62,17 +62,15 @@ class _Exchange:
 
     status = 0
 
-    def __init__(
-        self, network: Network, process: Process, method: str, url: str, data: str | None, params: Any
-    ) -> None:
+    def __init__(self, network: Network, process: Process, method: str, url: str, parts: Mapping[str, Any]) -> None:
         self._network = network
         self._stage = network.stage
         self._process = process
         self._method = method
         self._path = urlsplit(url).path.removeprefix(contract.PREFIX + "/")
         self._proxy = _find(network, url)
-        self._data = data or ""
-        self._params = dict(params or {})
+        self._data: str = parts.get("data") or ""
+        self._params: dict[str, str] = dict(parts.get("params") or {})
         self._sent_at = 0.0
         self._answer: asyncio.Future[tuple[int, str]] = self._stage.loop.create_future()
         self._text = ""
@@ -127,7 +125,8 @@ class _Exchange:
             outcome = answer[1].partition('"outcome":"')[2].partition('"')[0]
             path = self._path.replace("sessions/", "")
             self._stage.story.tell(
-                self._proxy.proxy_id, f"{self._method} {path} {words or self._brief()} from {self._process.name}: {outcome}"
+                self._proxy.proxy_id,
+                f"{self._method} {path} {words or self._brief()} from {self._process.name}: {outcome}",
             )
         return answer
 
@@ -196,4 +195,3 @@ class _Watch:
         if self._is_open and self._process.is_alive and self._proxy.boot_id == self._boot_id:
             self.put_nowait(None)
             self._network.stage.loop.outside(KEEPALIVE_SECONDS, self._keep_alive)
-

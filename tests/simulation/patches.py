@@ -47,7 +47,13 @@ def in_world(stage: Stage, post: Post) -> Iterator[None]:
 
 
 def _modules() -> list[ModuleType]:
-    rooms = ("controller.reconcile.", "controller.ingest.", "controller.proxy_client", "controller.app", "controller.store.")
+    rooms = (
+        "controller.reconcile.",
+        "controller.ingest.",
+        "controller.proxy_client",
+        "controller.app",
+        "controller.store.",
+    )
     return [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms) and module is not None]
 
 

@@ -138,7 +138,9 @@ class Source:
             self._connect_later()
             return
         will = Letter(self._topic("status"), _json({"online": False, "boot_id": self.boot_id}))
-        line = Line(f"{self.name}-{self.boots}", self._hear, lambda: self._lose(line), will, will_delay=0.0, keeps_session=False)
+        line = Line(
+            f"{self.name}-{self.boots}", self._hear, lambda: self._lose(line), will, will_delay=0.0, keeps_session=False
+        )
         self.line = line
         self.broker.connect(line, self._wants, WINDOW)
         self.broker.subscribe(line)

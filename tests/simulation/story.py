@@ -9,7 +9,20 @@ import structlog
 
 from tests.simulation.clock import PROCESS, VirtualLoop
 
-TOLD = ("key", "proxy", "epoch", "generation", "outcome", "why", "kind", "action", "gate", "evidence", "error", "reason")
+TOLD = (
+    "key",
+    "proxy",
+    "epoch",
+    "generation",
+    "outcome",
+    "why",
+    "kind",
+    "action",
+    "gate",
+    "evidence",
+    "error",
+    "reason",
+)
 """What of a log line is told, in this order."""
 
 

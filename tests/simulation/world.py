@@ -48,7 +48,7 @@ class Outcome:
     seed: int
     digest: str
     violations: list[str]
-    story: Story
+    story: Story | None
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -69,6 +69,7 @@ class World:
         self.names = list(CONTROLLERS)
         self.controllers: dict[str, Controller] = {}
         self.watch = Watch(self)
+        self.surroundings = Surroundings(self.stage, self.storage, self.network, publishes_states=seed % 4 == 0)
         self.is_calm = False
 
     # Life
@@ -92,7 +93,7 @@ class World:
 
     def start(self, name: str) -> None:
         process = Process(name, self.stage.loop)
-        controller = Controller(process, Surroundings(self.stage, self.storage, self.network))
+        controller = Controller(process, self.surroundings)
         self.controllers[name] = controller
         self.stage.story.tell(name, "starts")
         process.start(controller.run)

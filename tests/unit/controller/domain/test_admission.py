@@ -400,6 +400,15 @@ class TestBirths:
         ledger.admit(birth(seq=1))
         assert (ledger.newest.state, ledger.newest.births_missed) == (State.STALLED, 1)
 
+    def test_a_source_whose_birth_lacks_a_stream_is_asked_for_another(self):
+        """The second birth decides, and nobody else would ask for it."""
+        ledger = self.playing()
+        ledger.admit(birth(seq=1))
+        assert ledger.rebirths == {make.SOURCE}
+        ledger.rebirths.clear()
+        ledger.admit(birth(seq=2))
+        assert ledger.rebirths == set()
+
     def test_a_stream_that_two_births_lack_has_lost_its_source(self):
         ledger = self.playing()
         ledger.admit(birth(seq=1), birth(seq=2))
@@ -409,6 +418,12 @@ class TestBirths:
         ledger = self.playing()
         assert ledger.admit(birth(seq=1), birth(seq=1)) == [V.NOTED, V.REPEATED]
         assert ledger.newest.state is State.STALLED
+
+    def test_births_that_are_delivered_again_end_nothing_that_has_started_since(self):
+        ledger = Ledger()
+        ledger.admit(birth(seq=1), birth(seq=2), start(1))
+        assert ledger.admit(birth(seq=1), birth(seq=2)) == [V.STALE, V.REPEATED]
+        assert (ledger.newest.state, ledger.newest.births_missed) == (State.PENDING, 0)
 
     def test_births_without_seq_that_come_close_count_once(self):
         ledger = self.playing()

@@ -1,0 +1,57 @@
+"""Live through many worlds: ``python -m tests.simulation --seeds 1000``, or ``--seed 7`` for the story of one."""
+
+import argparse
+import os
+import sys
+import time
+
+from tests.simulation import runner, world
+from tests.simulation.corpus import CORPUS
+from tests.simulation.world import Outcome
+
+VIOLATIONS_TOLD = 3
+
+
+def main() -> int:
+    """Return the exit code: 1 when a world went wrong."""
+    arguments = _parse()
+    if arguments.seed is not None:
+        return _tell(world.run(arguments.seed))
+    seeds = list(CORPUS) if arguments.corpus else range(arguments.first, arguments.first + arguments.seeds)
+    began, failed = time.monotonic(), 0
+    for outcome in runner.live(seeds, arguments.jobs):
+        if outcome.violations:
+            failed += 1
+            print(f"seed {outcome.seed}: {'; '.join(outcome.violations[:VIOLATIONS_TOLD])}", flush=True)
+    seconds = time.monotonic() - began
+    print(f"{len(seeds)} worlds in {seconds:.0f} s, {failed} went wrong")
+    return 1 if failed else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many worlds")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="only this world, and tell its story")
+    parser.add_argument("--corpus", action="store_true", help="the seeds that once went wrong")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    return parser.parse_args()
+
+
+def _tell(outcome: Outcome) -> int:
+    assert outcome.story is not None
+    print("\n".join(outcome.story.lines()))
+    print(f"\nseed {outcome.seed}, trace {outcome.digest}: {outcome.figures}")
+    print("\n".join(outcome.violations) or "nothing went wrong")
+    return 1 if outcome.violations else 0
+
+
+if __name__ == "__main__":
+    if "PYTHONHASHSEED" not in os.environ:
+        # The order of a set of texts changes with every process otherwise, and a world with it.
+        os.execve(  # noqa: S606 - this very program
+            sys.executable,
+            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
+            os.environ | {"PYTHONHASHSEED": "0"},
+        )
+    sys.exit(main())
