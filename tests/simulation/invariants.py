@@ -38,7 +38,8 @@ class Watch:
 
     def forget(self) -> None:
         """The database was set back."""
-        self._world.fleet.closed.clear()
+        placed = self._world.storage.query("SELECT stream_id FROM placements WHERE state <> 'gone'")
+        self._world.fleet.forget({stream_id for (stream_id,) in placed})
         self._last_transition = 0
         self.committed()
 

@@ -178,10 +178,10 @@ class _Watch:
         self._process.check()
         return self._lines.popleft()
 
-    def put_nowait(self, stream_id: str | None) -> None:
+    def put_nowait(self, key: str | None) -> None:
         """Hear that something has changed there; with a new boot the feed is closed."""
-        streams = () if stream_id is None else (stream_id,)
-        change = contract.Change(boot_id=self._boot_id, sequence=self._proxy.sequence, stream_ids=streams)
+        keys = () if key is None else (key,)
+        change = contract.Change(boot_id=self._boot_id, sequence=self._proxy.sequence, keys=keys)
         is_over = self._proxy.boot_id != self._boot_id
         line = b"" if is_over else change.model_dump_json().encode()
         if self._network.reaches(self._process, self._proxy):

@@ -47,14 +47,7 @@ def in_world(stage: Stage, post: Post) -> Iterator[None]:
 
 
 def _modules() -> list[ModuleType]:
-    rooms = (
-        "controller.reconcile.",
-        "controller.ingest.",
-        "controller.proxy_client",
-        "controller.app",
-        "controller.store.",
-    )
-    return [module for name, module in sorted(sys.modules.items()) if name.startswith(rooms) and module is not None]
+    return [module for name, module in sorted(sys.modules.items()) if name.startswith("controller.")]
 
 
 def _replacements(stage: Stage) -> dict[Any, Any]:
@@ -74,6 +67,8 @@ def _replacements(stage: Stage) -> dict[Any, Any]:
         monotonic=stage.loop.time,
         perf_counter=stage.loop.time,
         time=lambda: stage.now().timestamp(),
+        clock_gettime=lambda _which: stage.loop.time(),
+        CLOCK_BOOTTIME=time.CLOCK_BOOTTIME,
         time_ns=lambda: int(stage.now().timestamp() * 1e9),
     )
     names = SimpleNamespace(

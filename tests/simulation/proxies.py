@@ -28,6 +28,10 @@ class Fleet:
     proxies: list["SimulatedProxy"] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     """Streams that the database calls CLOSED."""
+    forgotten: set[str] = field(default_factory=set)
+    """Streams that had a session when the database was set back to a time before it was placed. Such a stream may read
+    CLOSED until the next look at the proxies."""
+    set_back_at: float = float("-inf")
     lost_at: dict[Run, float] = field(default_factory=dict)
     """When a session of a run last vanished or failed by itself."""
     wrongful: int = 0
@@ -59,15 +63,21 @@ class Fleet:
             f"(generation {view.generation}), which its source runs"
         )
 
-    def judge_start(self, proxy: "SimulatedProxy", view: contract.SessionView) -> None:
-        if view.stream_id in self.closed:
+    def forget(self, placed: set[str]) -> None:
+        """The database was set back, and knows of these placed streams."""
+        self.closed.clear()
+        self.forgotten = {view.stream_id for _, view in self.sessions()} - placed
+        self.set_back_at = self.stage.loop.time()
+
+    def judge_start(self, proxy: "SimulatedProxy", view: contract.SessionView, sent_at: float) -> None:
+        if view.stream_id in self.closed and sent_at > self.set_back_at:
             self.stage.object(f"{proxy.proxy_id} starts {view.key}, epoch {view.epoch}, which reads CLOSED")
 
     def judge_closed(self, stream_ids: set[str]) -> None:
         """Hear from a commit which streams are CLOSED now."""
         self.closed |= stream_ids
         for proxy, view in self.sessions():
-            if view.stream_id in stream_ids:
+            if view.stream_id in stream_ids - self.forgotten:
                 self.stage.object(f"{view.key}, epoch {view.epoch}, reads CLOSED, and {proxy.proxy_id} runs it")
 
 
@@ -120,7 +130,7 @@ class SimulatedProxy(FakeControl):
                 asked = contract.EnsureRequest.model_validate_json(body)
                 self._rule(asked.token)
                 view = self.views[asked.spec.key]
-                self.fleet.judge_start(self, view)
+                self.fleet.judge_start(self, view, sent_at)
                 old = before.get(view.key)
                 if old is not None and old.epoch != view.epoch:
                     self.fleet.judge_stop(self, old, sent_at)

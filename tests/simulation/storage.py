@@ -107,20 +107,20 @@ class DatabaseOfProcess:
         self._stage = stage
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._arrive(f"write {work.__name__}")
+        await self._arrive(f"write {_name(work)}")
         with self._storage.used_by(self._process) as database:
             result = await database.write(work, *args, **kwargs)
-        await self._stage.cross(self._process, f"written {work.__name__}")
+        await self._stage.cross(self._process, f"written {_name(work)}")
         return result
 
     async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._arrive(f"read {work.__name__}")
+        await self._arrive(f"read {_name(work)}")
         idle = self._storage.answer_idle(work, args, kwargs)
         if idle is not None:
             return idle
         with self._storage.used_by(self._process) as database:
             result = await database.read(work, *args, **kwargs)
-        await self._stage.cross(self._process, f"has read {work.__name__}")
+        await self._stage.cross(self._process, f"has read {_name(work)}")
         return result
 
     async def dispose(self) -> None:
@@ -130,3 +130,7 @@ class DatabaseOfProcess:
         await self._stage.cross(self._process, place)
         if self._storage.is_down:
             raise DatabaseUnavailableError("the database is down")
+
+
+def _name(work: Callable[..., Any]) -> str:
+    return getattr(work, "__name__", type(work).__name__)

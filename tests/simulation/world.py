@@ -177,7 +177,7 @@ class World:
         """An operator stops a stream now and then, and may not hear whether that was done."""
         while True:
             await asyncio.sleep(self.stage.chance.interval(25.0))
-            alive = [c for c in self.controllers.values() if c.process.is_alive and c.reconciler is not None]
+            alive = [c for c in self.controllers.values() if c.process.is_alive and c.rooms is not None]
             runs = self.storage.query("SELECT id, key, epoch FROM streams WHERE state NOT IN ('ENDED', 'CLOSED')")
             if alive and runs:
                 stream_id, key, epoch = self.stage.chance.dice.choice(runs)
@@ -215,7 +215,7 @@ def run(seed: int, plot: Plot | None = None) -> Outcome:
     world = World(seed, plot or Plot())
     world.post.on_acknowledged = world.watch.acknowledged
     world.storage.on_commit = world.watch.committed
-    with patches.in_world(world.stage, world.post), world.stage.story.listening():
+    with patches.in_world(world.stage, world.post), world.surroundings.given(), world.stage.story.listening():
         world.stage.loop.run_until(world.live())
     violations = world.stage.violations + [f"a task failed: {text}" for text in world.stage.loop.complaints]
     return Outcome(seed, world.stage.story.digest(), violations, world.stage.story, world.watch.figures())
