@@ -213,7 +213,7 @@ class Subscriber:
         self.counts.batches += 1
         self.counts.verdicts.update(recorded.verdicts)
         self.counts.refused += recorded.verdicts.count(Verdict.REFUSED)
-        for source_id in recorded.rebirths:
+        for source_id in sorted(recorded.rebirths):
             self._outbox.ask_for_birth(source_id)
         self._wake(recorded)
 

@@ -47,11 +47,4 @@ def _tell(outcome: Outcome) -> int:
 
 
 if __name__ == "__main__":
-    if "PYTHONHASHSEED" not in os.environ:
-        # The order of a set of texts changes with every process otherwise, and a world with it.
-        os.execve(  # noqa: S606 - this very program
-            sys.executable,
-            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
-            os.environ | {"PYTHONHASHSEED": "0"},
-        )
     sys.exit(main())

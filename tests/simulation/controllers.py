@@ -5,6 +5,7 @@ would ask over HTTP asks the store as a route does.
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -81,16 +82,17 @@ class Controller:
         self.rooms: Any = None
         """What the program is made of, once it runs."""
         self.database: Database = DatabaseOfProcess(around.storage, process, around.stage)  # type: ignore[assignment]
-        self._settings = Settings(
-            control_token="secret",
-            proxies=[f"http://{proxy.proxy_id}" for proxy in around.network.fleet.proxies],
-            **GRACES,
-        )
+        self._proxies = tuple(f"http://{proxy.proxy_id}" for proxy in around.network.fleet.proxies)
 
     async def run(self) -> None:
-        await app.run(self._settings, self, asyncio.Event())  # type: ignore[arg-type]
+        await app.run(_settings(self._proxies), self, asyncio.Event())  # type: ignore[arg-type]
 
     def wake(self, keys: frozenset[Key]) -> None:
         """What a route does after it has written."""
         if self.rooms is not None:
             self.rooms.wake(keys)
+
+
+@functools.cache
+def _settings(proxies: tuple[str, ...]) -> Settings:
+    return Settings(control_token="secret", proxies=list(proxies), **GRACES)

@@ -38,8 +38,8 @@ class Watch:
 
     def forget(self) -> None:
         """The database was set back."""
-        placed = self._world.storage.query("SELECT stream_id FROM placements WHERE state <> 'gone'")
-        self._world.fleet.forget({stream_id for (stream_id,) in placed})
+        placed = "SELECT proxy_id, stream_id, generation FROM placements WHERE state <> 'gone'"
+        self._world.fleet.forget(set(self._world.storage.query(placed)))
         self._last_transition = 0
         self.committed()
 

@@ -28,9 +28,9 @@ class Fleet:
     proxies: list["SimulatedProxy"] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     """Streams that the database calls CLOSED."""
-    forgotten: set[str] = field(default_factory=set)
-    """Streams that had a session when the database was set back to a time before it was placed. Such a stream may read
-    CLOSED until the next look at the proxies."""
+    forgotten: set[tuple[str, str, int]] = field(default_factory=set)
+    """Sessions (proxy, stream, generation) that ran when the database was set back to a time before they were placed.
+    Their stream may read CLOSED until the next look at their proxy."""
     set_back_at: float = float("-inf")
     lost_at: dict[Run, float] = field(default_factory=dict)
     """When a session of a run last vanished or failed by itself."""
@@ -63,10 +63,11 @@ class Fleet:
             f"(generation {view.generation}), which its source runs"
         )
 
-    def forget(self, placed: set[str]) -> None:
-        """The database was set back, and knows of these placed streams."""
+    def forget(self, placed: set[tuple[str, str, int]]) -> None:
+        """The database was set back, and knows of these placements."""
         self.closed.clear()
-        self.forgotten = {view.stream_id for _, view in self.sessions()} - placed
+        running = {(proxy.proxy_id, view.stream_id, view.generation) for proxy, view in self.sessions()}
+        self.forgotten = running - placed
         self.set_back_at = self.stage.loop.time()
 
     def judge_start(self, proxy: "SimulatedProxy", view: contract.SessionView, sent_at: float) -> None:
@@ -77,7 +78,8 @@ class Fleet:
         """Hear from a commit which streams are CLOSED now."""
         self.closed |= stream_ids
         for proxy, view in self.sessions():
-            if view.stream_id in stream_ids - self.forgotten:
+            is_known = (proxy.proxy_id, view.stream_id, view.generation) not in self.forgotten
+            if view.stream_id in stream_ids and is_known:
                 self.stage.object(f"{view.key}, epoch {view.epoch}, reads CLOSED, and {proxy.proxy_id} runs it")
 
 
