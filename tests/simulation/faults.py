@@ -30,7 +30,7 @@ INTERVALS = Intervals()
 class Faults:
     """Breaks a world for a while, then repairs it."""
 
-    def __init__(self, world: "World", intervals: Intervals = INTERVALS) -> None:
+    def __init__(self, world: "World", intervals: Intervals) -> None:
         self._world = world
         self._chance = world.stage.chance
         self._intervals = intervals
@@ -144,14 +144,20 @@ class Faults:
         self._world.storage.is_down = False
 
     async def _restore(self, seconds: float) -> None:
-        """In one world of four the database is set back to a backup, with every controller stopped."""
-        if not self._chance.happens(0.25):
+        """In some worlds the database is set back to a backup, with every controller stopped."""
+        if not self._chance.happens(self._world.plot.restore_probability):
             return
-        await asyncio.sleep(self._chance.between(10.0, seconds - 40.0))
+        await asyncio.sleep(self._chance.between(0.0, seconds - 40.0))
         self._tell("a backup of the database is taken")
         backup = self._world.storage.back_up()
         await asyncio.sleep(self._chance.between(2.0, 30.0))
         self._world.restore(backup)
+        if self._chance.happens(self._world.plot.blackout_probability):
+            # What took the database may have taken the broker, too: nobody can ask the sources.
+            self._tell("no controller reaches the broker")
+            self._world.post.cut |= set(self._world.names)
+            await asyncio.sleep(self._chance.between(*self._world.plot.blackout_seconds))
+            self._world.post.cut -= set(self._world.names)
 
     def _heal(self) -> None:
         self._tell("the last fault is over")

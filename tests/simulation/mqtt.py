@@ -58,8 +58,11 @@ class SimulatedConnection:
         stage = self._post.stage
         stage.touch(self._process, "commit done, MQTT acknowledgement to be sent", stage.chance.weather.crash_at_await)
         for received in batch:
-            self._post.on_acknowledged(received)
-            stage.loop.outside(0.001, self._post.broker.acknowledge, self.line, received.packet_id)
+            self.confirm(received)
+
+    def confirm(self, received: Received) -> None:
+        self._post.on_acknowledged(received)
+        self._post.stage.loop.outside(0.001, self._post.broker.acknowledge, self.line, received.packet_id)
 
     async def publish(self, message: Message) -> None:
         await self._cross("MQTT publish")

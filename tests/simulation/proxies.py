@@ -71,7 +71,9 @@ class Fleet:
         self.set_back_at = self.stage.loop.time()
 
     def judge_start(self, proxy: "SimulatedProxy", view: contract.SessionView, sent_at: float) -> None:
-        if view.stream_id in self.closed and sent_at > self.set_back_at:
+        if sent_at <= self.set_back_at:
+            self.forgotten.add((proxy.proxy_id, view.stream_id, view.generation))
+        elif view.stream_id in self.closed:
             self.stage.object(f"{proxy.proxy_id} starts {view.key}, epoch {view.epoch}, which reads CLOSED")
 
     def judge_closed(self, stream_ids: set[str]) -> None:

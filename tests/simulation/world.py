@@ -14,7 +14,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.chance import CALM, STORM, Chance, Weather
 from tests.simulation.clock import Process, VirtualLoop
 from tests.simulation.controllers import Controller, Surroundings
-from tests.simulation.faults import Faults
+from tests.simulation.faults import INTERVALS, Faults, Intervals
 from tests.simulation.invariants import Watch
 from tests.simulation.mqtt import Post
 from tests.simulation.network import Network
@@ -39,6 +39,12 @@ class Plot:
     weather: Weather = STORM
     fault_seconds: float = FAULT_SECONDS
     quiet_seconds: float = QUIET_SECONDS
+    intervals: Intervals = INTERVALS
+    restore_probability: float = 0.25
+    """That the database is set back to an older backup."""
+    blackout_probability: float = 0.5
+    """That then nobody reaches the broker, either."""
+    blackout_seconds: tuple[float, float] = (5.0, 25.0)
 
 
 @dataclass
@@ -81,7 +87,7 @@ class World:
         for source in self.sources:
             source.boot()
         background = [loop.create_task(coroutine) for coroutine in (self.watch.run(), self._wish(), self._operate())]
-        await Faults(self).run(self.plot.fault_seconds)
+        await Faults(self, self.plot.intervals).run(self.plot.fault_seconds)
         for task in background[1:]:
             task.cancel()
         await asyncio.sleep(self.plot.quiet_seconds)
