@@ -44,7 +44,7 @@ class Plot:
     """That the database is set back to an older backup."""
     blackout_probability: float = 0.5
     """That then nobody reaches the broker, either."""
-    blackout_seconds: tuple[float, float] = (5.0, 25.0)
+    blackout_seconds: tuple[float, float] = (2.0, 12.0)
 
 
 @dataclass
