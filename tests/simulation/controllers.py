@@ -6,7 +6,7 @@ would ask over HTTP asks the store as a route does.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from controller import app
 from controller.api import application
 from controller.domain.model import Key
+from controller.leader import Leader
+from controller.reconcile.leadership import Pillar
 from controller.settings import Settings
 from controller.store.engine import Database
 from tests.simulation.clock import Process, current_process
@@ -52,6 +54,8 @@ class Surroundings:
             stack.enter_context(exchanged(app, "Database", self._database))
             stack.enter_context(exchanged(app, "http_session", self._http))
             stack.enter_context(exchanged(app, "_serve", self._serve))
+            build, pillars = Leader.pillars, self._pillars
+            stack.enter_context(exchanged(Leader, "pillars", lambda leader: pillars(build, leader)))
             stack.enter_context(exchanged(application, "build", lambda *_parts: None))
             yield
 
@@ -66,12 +70,12 @@ class Surroundings:
         """Run what ``app._serve`` runs, without the web server."""
         controller.rooms = rooms
         async with asyncio.TaskGroup() as group:
-            for name, run in self.wanted(rooms.tasks()).items():
+            for name, run in rooms.tasks().items():
                 group.create_task(run(), name=name)
 
-    def wanted(self, tasks: dict[str, Callable[[], Awaitable[None]]]) -> dict[str, Callable[[], Awaitable[None]]]:
+    def _pillars(self, build: Callable[[Leader], Mapping[str, Pillar]], leader: Leader) -> Mapping[str, Pillar]:
         left_out = LEFT_OUT if self.publishes_states else LEFT_OUT | PUBLISHES
-        return {name: run for name, run in tasks.items() if name not in left_out}
+        return {name: run for name, run in build(leader).items() if name not in left_out}
 
 
 class Controller:
@@ -85,7 +89,7 @@ class Controller:
         self._proxies = tuple(f"http://{proxy.proxy_id}" for proxy in around.network.fleet.proxies)
 
     async def run(self) -> None:
-        await app.run(_settings(self._proxies), self, asyncio.Event())  # type: ignore[arg-type]
+        await app.run(_settings(self.process.name, self._proxies), self, asyncio.Event())  # type: ignore[arg-type]
 
     def wake(self, keys: frozenset[Key]) -> None:
         """What a route does after it has written."""
@@ -94,5 +98,5 @@ class Controller:
 
 
 @functools.cache
-def _settings(proxies: tuple[str, ...]) -> Settings:
-    return Settings(control_token="secret", proxies=list(proxies), **GRACES)
+def _settings(name: str, proxies: tuple[str, ...]) -> Settings:
+    return Settings(controller_name=name, control_token="secret", proxies=list(proxies), **GRACES)

@@ -6,7 +6,7 @@ lost, doubled or late; so may its reply.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -19,6 +19,10 @@ from tests.simulation.proxies import Fleet, SimulatedProxy
 from tests.simulation.stage import Stage
 
 KEEPALIVE_SECONDS = 10.0
+LATE_SECONDS = 15.0
+"""Beyond every time-out of its sender."""
+SLOW_SECONDS = 2.0
+"""Within the time-out of a list."""
 
 
 @dataclass
@@ -29,6 +33,11 @@ class Network:
     fleet: Fleet
     cut: set[tuple[str, str]] = field(default_factory=set)
     """(controller, proxy) pairs that cannot hear each other."""
+    delays: list[tuple[str, ...]] = field(default_factory=list)
+    """Methods whose next request is late (a command) or answered late (a list), each entry once."""
+    on_delayed: Callable[[], None] = lambda: None
+    arrivals: list[Callable[[SimulatedProxy, str], None]] = field(default_factory=list)
+    """Told of every request before its proxy takes it."""
 
     def reaches(self, process: Process, proxy: SimulatedProxy) -> bool:
         return (process.name, proxy.proxy_id) not in self.cut
@@ -98,20 +107,36 @@ class _Exchange:
             return
         if chance.happens(weather.request_late):
             delay = chance.between(1.0, weather.late_seconds)
+        if self._is_delayed() and self._method != "GET":
+            delay = LATE_SECONDS
         self._stage.loop.outside(delay, self._arrive)
         if chance.happens(weather.request_doubled):
             self._stage.loop.outside(delay + chance.between(0.0, weather.late_seconds), self._arrive_again)
 
     def _arrive(self) -> None:
         chance, weather = self._stage.chance, self._stage.chance.weather
+        for told in self._network.arrivals:
+            told(self._proxy, self._method)
         if not self._proxy.is_up:
             self._stage.loop.outside(chance.latency(), self._refuse)
             return
         answer = self._take()
+        if self._method != "GET" and self._process.is_alive:
+            for failpoint in self._stage.failpoints:
+                failpoint(self._process, "command applied")
         if chance.happens(weather.reply_lost) or not self._network.reaches(self._process, self._proxy):
             return
         slow = chance.between(0.5, 8.0) if chance.happens(weather.reply_slow) else chance.latency()
+        if self._method == "GET" and self._is_delayed():
+            slow = SLOW_SECONDS
         self._stage.loop.outside(slow, self._reply, answer)
+
+    def _is_delayed(self) -> bool:
+        methods = next((methods for methods in self._network.delays if self._method in methods), None)
+        if methods is not None:
+            self._network.delays.remove(methods)
+            self._network.on_delayed()
+        return methods is not None
 
     def _arrive_again(self) -> None:
         if self._proxy.is_up and self._method != "GET":

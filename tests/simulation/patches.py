@@ -4,6 +4,7 @@ Where the product takes them as parameters the simulator hands them in; where a 
 module's view of it is exchanged. No other module sees a difference.
 """
 
+import itertools
 import os
 import random
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from typing_extensions import override
 
 from controller.ingest import outgoing, subscriber
+from controller.reconcile import incarnation
 from tests.simulation.mqtt import Post
 from tests.simulation.stage import Stage
 
@@ -42,6 +44,8 @@ def in_world(stage: Stage, post: Post) -> Iterator[None]:
                 if isinstance(kept, ModuleType | type) and kept in replacements:
                     stack.enter_context(exchanged(module, name, replacements[kept]))
         stack.enter_context(exchanged(subscriber, "connect", post.connect))
+        numbers = itertools.count(1)
+        stack.enter_context(exchanged(incarnation, "describe", lambda name: f"{name}/{next(numbers)}"))
         stack.enter_context(exchanged(outgoing, "BIRTH_SPACING_SECONDS", 5.0))
         yield
 

@@ -36,6 +36,8 @@ class Fleet:
     """When a session of a run last vanished or failed by itself."""
     wrongful: int = 0
     races: int = 0
+    effects: list[tuple[str, str, int]] = field(default_factory=list)
+    """What commands did: (effect, key, epoch)."""
     applied: int = 0
     """Commands that reached a proxy."""
 
@@ -134,6 +136,7 @@ class SimulatedProxy(FakeControl):
                 asked = contract.EnsureRequest.model_validate_json(body)
                 self._rule(asked.token)
                 view = self.views[asked.spec.key]
+                self.fleet.effects.append((answer.outcome.value, view.key, view.epoch))
                 self.fleet.judge_start(self, view, sent_at)
                 old = before.get(view.key)
                 if old is not None and old.epoch != view.epoch:
@@ -141,7 +144,9 @@ class SimulatedProxy(FakeControl):
                 self._begin(view)
             case contract.StopReply(outcome=StopOutcome.STOPPED):
                 self._rule(int(query["token"]))
-                self.fleet.judge_stop(self, before[query["key"]], sent_at)
+                stopped = before[query["key"]]
+                self.fleet.effects.append((answer.outcome.value, stopped.key, stopped.epoch))
+                self.fleet.judge_stop(self, stopped, sent_at)
 
     def _rule(self, token: int) -> None:
         assert self.fleet is not None

@@ -6,6 +6,7 @@ all worlds of a Python process, since opening it and compiling the statements co
 
 import functools
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,6 +55,8 @@ class Storage:
         self._stage = stage
         self._shared = _shared()
         self._client: Process | None = None
+        self._work = ""
+        self._commits: Counter[str] = Counter()
         self.is_down = False
         self.on_commit: Callable[[], None] = lambda: None
         self._shared.empty.backup(self._shared.raw)
@@ -77,6 +80,9 @@ class Storage:
             return None if is_new else ()
         return None
 
+    def commits_of_others(self, process: Process) -> int:
+        return self._commits.total() - self._commits[process.name]
+
     def back_up(self) -> sqlite3.Connection:
         return copy_of(self._shared.raw)
 
@@ -84,8 +90,8 @@ class Storage:
         backup.backup(self._shared.raw)
 
     @contextmanager
-    def used_by(self, process: Process) -> Iterator[Database]:
-        self._client = process
+    def used_by(self, process: Process, work: str) -> Iterator[Database]:
+        self._client, self._work = process, work
         try:
             yield self._shared.database
         finally:
@@ -94,8 +100,9 @@ class Storage:
     def _failpoint(self, name: str) -> None:
         assert self._client is not None
         if name == "commit.after":
+            self._commits[self._client.name] += 1
             self.on_commit()
-        self._stage.touch(self._client, name, self._stage.chance.weather.crash_at_commit)
+        self._stage.touch(self._client, f"{self._work}: {name}", self._stage.chance.weather.crash_at_commit)
 
 
 class DatabaseOfProcess:
@@ -107,10 +114,11 @@ class DatabaseOfProcess:
         self._stage = stage
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._arrive(f"write {_name(work)}")
-        with self._storage.used_by(self._process) as database:
+        name = _name(work, args)
+        await self._arrive(f"write {name}")
+        with self._storage.used_by(self._process, name) as database:
             result = await database.write(work, *args, **kwargs)
-        await self._stage.cross(self._process, f"written {_name(work)}")
+        await self._stage.cross(self._process, f"written {name}")
         return result
 
     async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -118,10 +126,15 @@ class DatabaseOfProcess:
         idle = self._storage.answer_idle(work, args, kwargs)
         if idle is not None:
             return idle
-        with self._storage.used_by(self._process) as database:
+        with self._storage.used_by(self._process, _name(work)) as database:
             result = await database.read(work, *args, **kwargs)
         await self._stage.cross(self._process, f"has read {_name(work)}")
         return result
+
+    async def foreign_version(self) -> int | None:
+        """Return a number that changes when another process commits, as SQLite's does for each connection."""
+        self._process.check()
+        return self._storage.commits_of_others(self._process)
 
     async def dispose(self) -> None:
         """The database stays."""
@@ -132,5 +145,8 @@ class DatabaseOfProcess:
             raise DatabaseUnavailableError("the database is down")
 
 
-def _name(work: Callable[..., Any]) -> str:
-    return getattr(work, "__name__", type(work).__name__)
+def _name(work: Callable[..., Any], args: tuple[Any, ...] = ()) -> str:
+    """Return the name of the store's function; also of one that runs within a transaction that proves the lease."""
+    inner = [cell.cell_contents for arg in args for cell in getattr(arg, "__closure__", None) or ()]
+    named = next((value for value in inner if callable(value) and hasattr(value, "__name__")), work)
+    return getattr(named, "__name__", type(named).__name__)

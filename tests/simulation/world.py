@@ -29,7 +29,7 @@ FAULT_SECONDS = 120.0
 QUIET_SECONDS = 60.0
 PROXIES = 3
 SOURCES = {"enc-1": ("a", "b", "c"), "enc-2": ("d", "e")}
-CONTROLLERS = ("ctl-1",)
+CONTROLLERS = ("ctl-1", "ctl-2")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class World:
         self.watch = Watch(self)
         self.surroundings = Surroundings(self.stage, self.storage, self.network, publishes_states=seed % 4 == 0)
         self.is_calm = False
+        self.is_over = False
 
     # Life
 
@@ -92,9 +93,14 @@ class World:
             task.cancel()
         await asyncio.sleep(self.plot.quiet_seconds)
         await self.watch.conclude()
+        background[0].cancel()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let everything come to rest."""
+        self.is_over = True
         for controller in self.controllers.values():
             controller.process.kill()
-        background[0].cancel()
         await asyncio.sleep(30.0)
 
     def start(self, name: str) -> None:
@@ -108,7 +114,7 @@ class World:
     def _look_after(self, controller: Controller) -> None:
         """Start a process again that has ended by itself; only a database that is away is a reason for that."""
         process = controller.process
-        if self.controllers.get(process.name) is not controller:
+        if self.is_over or self.controllers.get(process.name) is not controller:
             return
         if process.is_alive:
             self.stage.loop.outside(1.0, self._look_after, controller)
@@ -122,10 +128,10 @@ class World:
         """A process was killed: the broker notices, and it is started again after a while."""
         self.post.lose(process)
         seconds = 0.5 if self.is_calm else self.stage.chance.between(0.2, 8.0)
-        self.stage.loop.outside(seconds, self._start_again, process.name)
+        self.stage.loop.outside(seconds, self.start_again, process.name)
 
-    def _start_again(self, name: str) -> None:
-        if not self.controllers[name].process.is_alive:
+    def start_again(self, name: str) -> None:
+        if not self.is_over and not self.controllers[name].process.is_alive:
             self.start(name)
 
     def restore(self, backup: sqlite3.Connection) -> None:
@@ -216,12 +222,17 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} at {frame.filename.rpartition('/')[2]}:{frame.lineno}"
 
 
-def run(seed: int, plot: Plot | None = None) -> Outcome:
-    """Live through the world of one seed."""
-    world = World(seed, plot or Plot())
+def live_in(world: World) -> None:
+    """Live through a world, with its clock and its dice."""
     world.post.on_acknowledged = world.watch.acknowledged
     world.storage.on_commit = world.watch.committed
     with patches.in_world(world.stage, world.post), world.surroundings.given(), world.stage.story.listening():
         world.stage.loop.run_until(world.live())
+
+
+def run(seed: int, plot: Plot | None = None) -> Outcome:
+    """Live through the world of one seed."""
+    world = World(seed, plot or Plot())
+    live_in(world)
     violations = world.stage.violations + [f"a task failed: {text}" for text in world.stage.loop.complaints]
     return Outcome(seed, world.stage.story.digest(), violations, world.stage.story, world.watch.figures())
