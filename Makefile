@@ -71,6 +71,10 @@ SEEDS ?= 1000
 simulate: $(TEST_READY) ## Live through SEEDS=1000 worlds of faults, or tell the story of SEED=n
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
+.PHONY: ablation
+ablation: $(TEST_READY) ## Switch off each rule of the control loop in the simulator: some world has to go wrong
+	@$(BIN)/python -m tests.simulation --ablation $(ARGS)
+
 .PHONY: bench
 bench: $(TEST_READY) ## Measure the byte path and the store (minutes)
 	@$(BIN)/python -m bench $(ARGS)

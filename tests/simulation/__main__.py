@@ -5,7 +5,8 @@ import os
 import sys
 import time
 
-from tests.simulation import runner, world
+from tests.simulation import report, runner, world
+from tests.simulation.ablation import RULES
 from tests.simulation.corpus import CORPUS
 from tests.simulation.world import Outcome
 
@@ -13,19 +14,32 @@ VIOLATIONS_TOLD = 3
 
 
 def main() -> int:
-    """Return the exit code: 1 when a world went wrong."""
+    """Return the exit code: 1 when a world went wrong that should not, or none where one should."""
     arguments = _parse()
     if arguments.seed is not None:
         return _tell(world.run(arguments.seed))
+    if arguments.ablation:
+        return _leave_out_rules(arguments)
     seeds = list(CORPUS) if arguments.corpus else range(arguments.first, arguments.first + arguments.seeds)
-    began, failed = time.monotonic(), 0
+    began, outcomes = time.monotonic(), []
     for outcome in runner.live(seeds, arguments.jobs):
+        outcomes.append(outcome)
         if outcome.violations:
-            failed += 1
             print(f"seed {outcome.seed}: {'; '.join(outcome.violations[:VIOLATIONS_TOLD])}", flush=True)
-    seconds = time.monotonic() - began
+    seconds, failed = time.monotonic() - began, sum(bool(outcome.violations) for outcome in outcomes)
     print(f"{len(seeds)} worlds in {seconds:.0f} s, {failed} went wrong")
+    if arguments.report:
+        tried = range(arguments.ablation_seeds)
+        report.write(outcomes, seconds, [report.without(name, tried, arguments.jobs) for name in RULES])
     return 1 if failed else 0
+
+
+def _leave_out_rules(arguments: argparse.Namespace) -> int:
+    tried = range(arguments.first, arguments.first + arguments.ablation_seeds)
+    missed = [report.without(name, tried, arguments.jobs) for name in RULES]
+    for one in missed:
+        print(f"without {one.rule.name}: {one.wrong} of {one.worlds} worlds went wrong, first {one.first}")
+    return 0 if all(one.wrong for one in missed) else 1
 
 
 def _parse() -> argparse.Namespace:
@@ -34,6 +48,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this world, and tell its story")
     parser.add_argument("--corpus", action="store_true", help="the seeds that once went wrong")
+    parser.add_argument("--ablation", action="store_true", help="without each of the rules")
+    parser.add_argument("--ablation-seeds", type=int, default=25, help="worlds for each rule")
+    parser.add_argument("--report", action="store_true", help="write docs/reference/reliability.md")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     return parser.parse_args()
 

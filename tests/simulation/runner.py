@@ -2,8 +2,9 @@
 
 import gc
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 from tests.simulation import world
@@ -11,19 +12,29 @@ from tests.simulation.world import Outcome
 
 
 def live(seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
-    """Live through the worlds of these seeds, in order. Without their stories, which a replay tells again."""
+    """Live through the worlds of these seeds, in order."""
+    return in_processes(world.run, seeds, jobs)
+
+
+def in_processes(run: Callable[[int], Outcome], seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
+    """Run worlds, in order. Without their stories, which a replay tells again."""
+    once = _Once(run)
     if jobs == 1:
-        yield from map(live_once, seeds)
+        yield from map(once, seeds)
         return
     with get_context("fork").Pool(jobs) as pool:
-        yield from pool.imap(live_once, seeds, chunksize=4)
+        yield from pool.imap(once, seeds, chunksize=2)
 
 
-def live_once(seed: int) -> Outcome:
-    with at_leisure():
-        outcome = world.run(seed)
-    outcome.story = None
-    return outcome
+@dataclass(frozen=True, slots=True)
+class _Once:
+    run: Callable[[int], Outcome]
+
+    def __call__(self, seed: int) -> Outcome:
+        with at_leisure():
+            outcome = self.run(seed)
+        outcome.story = None
+        return outcome
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tests.simulation import runner
 from tests.simulation.corpus import CORPUS
 
 ROOT = Path(__file__).parents[2]
-CHUNKS, SEEDS_EACH = 6, 10
+CHUNKS, SEEDS_EACH = 4, 10
 
 
 def violations(seeds: Iterable[int]) -> dict[int, list[str]]:
