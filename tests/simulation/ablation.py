@@ -39,7 +39,11 @@ RESTORED = Plot(
 )
 """Rules about what the database does not know show themselves where it was set back."""
 
-MOVING = Plot(weather=replace(STORM, request_lost=0.25, request_late=0.1), intervals=replace(INTERVALS, partition=6.0))
+MOVING = Plot(
+    weather=replace(STORM, request_lost=0.35, request_late=0.1, crash_at_await=0.0, crash_at_commit=0.0),
+    intervals=replace(INTERVALS, partition=5.0, kill=200.0, freeze=200.0, broker=200.0, database=200.0),
+    restore_probability=0.0,
+)
 """Rules about moves show themselves where proxies vanish for long, and commands on the way."""
 
 
