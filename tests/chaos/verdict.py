@@ -12,6 +12,8 @@ from tests.chaos.world import CONTROLLERS, PROXIES, World
 PAGE = 1000
 FORGOTTEN_SECONDS = 60.0
 """A broker that forgets loses nothing that is older: a controller had taken it by then."""
+RECONNECT_SECONDS = 10.0
+"""And what it confirms before a controller has subscribed again, it keeps for nobody."""
 
 Run = dict[str, Any]
 
@@ -101,7 +103,7 @@ def _explain(said: Said, run: Run | None) -> str:
 
 def _may_be_forgotten(said: Said, forgets: list[float]) -> bool:
     """Whether a broker forgot while the event may have been in its care."""
-    return any(said.at - 1 <= at <= (said.confirmed_at or at) + FORGOTTEN_SECONDS for at in forgets)
+    return any(said.at - RECONNECT_SECONDS <= at <= (said.confirmed_at or at) + FORGOTTEN_SECONDS for at in forgets)
 
 
 async def _check_chain(world: World, run: Run) -> list[str]:
