@@ -31,7 +31,8 @@ OPEN_SHARE: Final = 4
 """An HLS segment that fills this part of the ring is cut wherever it stands."""
 BREAK_SECONDS: Final = 30.0
 """After a break, PIDs that show up within this time are announced as jumped. Service tables come every ten."""
-LEAD_READ_BYTES: Final = 1024 * PACKET_BYTES
+LEAD_READ_BYTES: Final = 8192 * PACKET_BYTES
+"""Before and after the place where a moved viewer goes on, so much is looked at for what runs in the stream."""
 KEEPALIVE_PACKETS: Final = 7
 
 
@@ -97,6 +98,10 @@ class Feed:
         self._readers = 0
         self._resyncs_of_the_gone = 0
         self._junk_bytes_of_the_gone = 0
+        self._lead = (-1, b"")
+        """The newest one, and the position it leads to: many viewers may be moved there."""
+        self.bell: Callable[[], None] | None = None
+        """Rung when the ring has grown."""
         self.bytes_in = 0
         self.closed = False
 
@@ -198,6 +203,8 @@ class Feed:
         self._limit_open_segment(now, wall)
         self._expire()
         self.newest_at = now
+        if self.bell is not None:
+            self.bell()
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
         """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
@@ -205,6 +212,8 @@ class Feed:
             return 0
         self.ring.append(NULL_PACKET * packets, now)
         self._expire()
+        if self.bell is not None:
+            self.bell()
         return packets * PACKET_BYTES
 
     def hold(self) -> None:
@@ -270,9 +279,13 @@ class Feed:
 
     def lead(self, point: RandomAccess) -> bytes:
         """Return the packets to put between what a moved viewer has had and ``point``: the jump, told, and tables."""
-        following = self.ring.read(point.position, LEAD_READ_BYTES) or b""
-        announced, _ = mpegts.splice(point.prefix + following)
-        return announced + point.prefix
+        if self._lead[0] != point.position:
+            following = self.ring.read(point.position, LEAD_READ_BYTES) or b""
+            announced, known = mpegts.splice(point.prefix + following)
+            begin = max(self.ring.tail, point.position - LEAD_READ_BYTES)
+            preceding = self.ring.read(begin, point.position - begin) or b""
+            self._lead = point.position, announced + mpegts.splice_silent(preceding, known) + point.prefix
+        return self._lead[1]
 
     def playlist(self, query: str = "", *, ended: bool = False) -> str | None:
         """Return the HLS playlist as of now, or None while there is no segment to list.
@@ -324,7 +337,7 @@ class Feed:
 
     def _help_blindly(self, position: int, now: float, wall: float) -> None:
         """Let viewers join anywhere when this run of packets has shown no better place for too long."""
-        if self._indexer.tables.reference is None:
+        if self._indexer.reference is None:
             return
         newest = self.ring.newest_point
         if newest is not None and newest.position < self._run_position:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.core import pictures, psi
+from proxy.core.columns import Columns
 from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Sections, Tables
 
 UNIT_PACKETS_MAX: Final = 8
@@ -16,11 +17,8 @@ UNIT_PACKETS_MAX: Final = 8
 PICTURE_HEAD_BYTES: Final = 96
 """So much of every picture is shown to those who compare: less than fits into the packet that it begins in."""
 SPLICE_PIDS_MAX: Final = 64
-_PID_MASK: Final = bytes(value & 0x1F for value in range(256))
-_START_MASK: Final = bytes(value & 0x5F for value in range(256))  # PID and payload_unit_start_indicator
 _HAS_FIELD: Final = bytes(value >> 5 & 1 for value in range(256))
 _HAS_PCR: Final = bytes(value >> 4 & 1 for value in range(256))
-_NOT_EMPTY: Final = bytes(min(value, 1) for value in range(256))
 NULL_PACKET: Final = bytes((SYNC, 0x1F, 0xFF, 0x10)) + b"\xff" * 184
 
 
@@ -65,90 +63,44 @@ class _Unit:
         return pictures.is_key(self.codec, self.head, complete=self.packets >= UNIT_PACKETS_MAX)
 
 
-class _Columns:
-    """The PIDs of many packets as two byte strings that can be searched at the speed of ``bytes.find``."""
-
-    __slots__ = ("_packets", "_pids", "_starts", "count")
-
-    def __init__(self, packets: bytes) -> None:
-        self._packets = packets
-        self.count = len(packets) // PACKET_BYTES
-        high, low = packets[1::PACKET_BYTES], packets[2::PACKET_BYTES]
-        self._pids = bytearray(2 * self.count)
-        self._pids[0::2], self._pids[1::2] = high.translate(_PID_MASK), low
-        self._starts = bytearray(2 * self.count)
-        self._starts[0::2], self._starts[1::2] = high.translate(_START_MASK), low
-
-    def packet(self, index: int) -> bytes:
-        return self._packets[index * PACKET_BYTES : (index + 1) * PACKET_BYTES]
-
-    def of(self, pid: int, index: int) -> list[int]:
-        """Indices of the packets of ``pid`` at or after ``index``."""
-        return _find_pairs(self._pids, pid.to_bytes(2), index)
-
-    def starts_of(self, pid: int, index: int) -> list[int]:
-        """Indices of its packets that begin a unit."""
-        return _find_pairs(self._starts, (pid | 0x4000).to_bytes(2), index)
-
-    def first(self, pid: int, index: int) -> int:
-        """Index of the first packet of ``pid`` at or after ``index``, or -1."""
-        pair = pid.to_bytes(2)
-        at = self._pids.find(pair, 2 * index)
-        while at & 1 and at > 0:
-            at = self._pids.find(pair, at + 1)
-        return at // 2 if at >= 0 else -1
-
-    def pids(self) -> set[int]:
-        return {high << 8 | low for high, low in set(zip(self._pids[0::2], self._pids[1::2], strict=True))}
-
-    def is_start(self, index: int) -> bool:
-        return bool(self._starts[2 * index] & 0x40)
-
-
-def _find_pairs(column: bytearray, pair: bytes, index: int) -> list[int]:
-    found = []
-    at = column.find(pair, 2 * index)
-    while at >= 0:
-        if at & 1:
-            at = column.find(pair, at + 1)
-            continue
-        found.append(at // 2)
-        at = column.find(pair, at + 2)
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class _Scan:
     """One call of ``Indexer.scan``: its packets, where they lie, when they came, what has been found in them."""
 
-    columns: _Columns
+    columns: Columns
     position: int
     now: float
     wall: float
     found: list[RandomAccess]
+    opened: set[int]
+    """PIDs on which a section went on, or goes on, over more than one packet: all of their packets are looked at."""
 
 
 class Indexer:
     """Follows the tables and finds the random access points of one unbroken run of packets."""
 
-    __slots__ = ("_assemblers", "_pat_parts", "_units", "pcr", "pictures", "tables")
+    __slots__ = ("_assemblers", "_pat_parts", "_pcr_pid", "_units", "pcr", "pictures", "reference", "tables")
 
     def __init__(self) -> None:
         self.tables = Tables()
+        self.reference: psi.Stream | None = None
+        """The stream whose units are looked at, by the tables of now."""
         self.pictures: list[tuple[int, bytes]] = []
         """Where the pictures that the last scan saw begin, and their first bytes, without time stamps."""
         self.pcr: int | None = None
+        self._pcr_pid: int | None = None
         self._assemblers: dict[int, Sections] = {PID_PAT: Sections()}
         self._pat_parts: dict[int, bytes] = {}
         self._units: dict[int, _Unit] = {}
 
     def scan(self, packets: bytes, position: int, now: float, wall: float) -> list[RandomAccess]:
         """Read whole packets that lie at ``position``; return the points found, in order."""
-        scan = _Scan(_Columns(packets), position, now, wall, [])
+        opened = {pid for pid, sections in self._assemblers.items() if sections.is_open}
+        scan = _Scan(Columns(packets), position, now, wall, [], opened)
         self.pictures = []
         self._read_clock(packets)
         for pid in tuple(self._units):
-            self._follow(scan, pid, 0)
+            self._follow(scan, pid, scan.columns.first(pid, 0))
         index = 0
         while index < scan.columns.count:
             index = self._scan_unchanged(scan, index)
@@ -160,24 +112,33 @@ class Indexer:
 
     def _scan_unchanged(self, scan: _Scan, index: int) -> int:
         """Visit tables and pictures from ``index`` until the tables change; return where to go on."""
-        reference = self.tables.reference
-        visits = [(hit, pid) for pid in self._assemblers for hit in scan.columns.of(pid, index)]
-        if reference is not None and reference.pid not in self._assemblers:
-            visits += [(hit, reference.pid) for hit in scan.columns.starts_of(reference.pid, index)]
-        for hit, pid in sorted(visits):
-            if pid in self._assemblers:
-                if self._read_table(pid, scan.columns.packet(hit)):
+        columns, reference = scan.columns, self.reference
+        picture_pid = reference.pid if reference is not None else None
+        hits = columns.starts(index)
+        if scan.opened:
+            hits = sorted({*hits, *(hit for pid in scan.opened for hit in columns.of(pid, index))})
+        for hit in hits:
+            pid = columns.pid(hit)
+            sections = self._assemblers.get(pid)
+            if sections is not None:
+                if self._read_table(pid, columns.packet(hit)):
                     return hit + 1
-            elif reference is not None:
+                if sections.is_open and pid not in scan.opened:
+                    scan.opened.add(pid)
+                    return hit + 1
+            elif reference is not None and pid == picture_pid:
                 self._read_start(scan, hit, reference)
-        return scan.columns.count
+        return columns.count
 
     def _read_table(self, pid: int, packet: bytes) -> bool:
         """Take one packet of PAT or a PMT; return whether the tables changed."""
         self.tables = self.tables.counted(pid, packet[3] & 0x0F)
         sections = self._assemblers[pid].push(packet)
         changes = [self._take_pat(s) if pid == PID_PAT else self._take_pmt(pid, s) for s in sections]
-        return any(changes)
+        if not any(changes):
+            return False
+        self.reference, self._pcr_pid = self.tables.reference, self.tables.pcr_pid
+        return True
 
     def _take_pat(self, section: bytes) -> bool:
         if section in self.tables.pat or not psi.is_current(section, psi.TABLE_PAT):
@@ -226,9 +187,9 @@ class Indexer:
         self._follow(scan, reference.pid, hit)
 
     def _follow(self, scan: _Scan, pid: int, index: int) -> None:
-        """Show a unit its packets from ``index`` on until it is judged, replaced, or the packets end."""
+        """Show a unit its packets, of which ``index`` is one, until it is judged, replaced, or the packets end."""
         unit = self._units[pid]
-        while (index := scan.columns.first(pid, index)) >= 0:
+        while index >= 0:
             if unit.packets and scan.columns.is_start(index):  # the next one begins: no more will come of this
                 self._judge(scan, pid, verdict=pictures.is_key(unit.codec, unit.head, complete=True))
                 return
@@ -236,7 +197,7 @@ class Indexer:
             if verdict is not None:
                 self._judge(scan, pid, verdict=verdict)
                 return
-            index += 1
+            index = scan.columns.first(pid, index + 1)
 
     def _judge(self, scan: _Scan, pid: int, *, verdict: bool | None) -> None:
         unit = self._units.pop(pid)
@@ -245,24 +206,19 @@ class Indexer:
             scan.found.append(RandomAccess(unit.position, prefix, unit.pts, self.pcr, unit.at, unit.wall))
 
     def _read_clock(self, packets: bytes) -> None:
-        pid = self.tables.pcr_pid
+        pid = self._pcr_pid
         clock = last_pcr(packets, pid) if pid is not None else None
         self.pcr = self.pcr if clock is None else clock
 
 
 def last_pcr(packets: bytes, pid: int) -> int | None:
     """Return the newest programme clock of ``pid`` in these packets, in 27 MHz ticks."""
-    flags = (
-        packets[3::PACKET_BYTES].translate(_HAS_FIELD),
-        packets[4::PACKET_BYTES].translate(_NOT_EMPTY),
-        packets[5::PACKET_BYTES].translate(_HAS_PCR),
-    )
-    both = int.from_bytes(flags[0]) & int.from_bytes(flags[1]) & int.from_bytes(flags[2])
-    column = both.to_bytes(len(flags[0]))
+    has_field, has_pcr = packets[3::PACKET_BYTES].translate(_HAS_FIELD), packets[5::PACKET_BYTES].translate(_HAS_PCR)
+    column = (int.from_bytes(has_field) & int.from_bytes(has_pcr)).to_bytes(len(has_field))
     index = column.rfind(1)
     while index >= 0:
         at = index * PACKET_BYTES
-        if (packets[at + 1] & 0x1F) << 8 | packets[at + 2] == pid:
+        if packets[at + 4] and (packets[at + 1] & 0x1F) << 8 | packets[at + 2] == pid:
             base = int.from_bytes(packets[at + 6 : at + 10]) << 1 | packets[at + 10] >> 7
             return base * 300 + ((packets[at + 10] & 1) << 8 | packets[at + 11])
         index = column.rfind(1, 0, index)
@@ -275,14 +231,25 @@ def splice(packets: bytes, known: frozenset[int] = frozenset()) -> tuple[bytes, 
     Each carries the discontinuity indicator and no payload (2.4.3.5), with the counter that the PID's first packet
     continues, so that a decoder takes the jump for what it is. They go in front of ``packets``.
     """
-    columns = _Columns(packets)
+    columns = Columns(packets)
     announced = []
-    pids = {pid for pid in columns.pids() if pid != PID_NULL} - known
+    pids = columns.pids() - {PID_NULL} - known
     for pid in sorted(pids)[:SPLICE_PIDS_MAX]:
         control = columns.packet(columns.first(pid, 0))[3]
-        counter = control - (1 if control & 0x10 else 0) & 0x0F
-        announced.append(bytes((SYNC, pid >> 8, pid & 0xFF, 0x20 | counter, 183, 0x80)) + b"\xff" * 182)
+        announced.append(_announcement(pid, control - (1 if control & 0x10 else 0)))
     return b"".join(announced), known | pids
+
+
+def splice_silent(preceding: bytes, known: frozenset[int]) -> bytes:
+    """Return the same for PIDs that have not been seen behind a jump, but in these packets before its target."""
+    columns = Columns(preceding)
+    pids = columns.pids() - {PID_NULL} - known
+    announced = [_announcement(pid, columns.packet(columns.last(pid))[3]) for pid in sorted(pids)[:SPLICE_PIDS_MAX]]
+    return b"".join(announced)
+
+
+def _announcement(pid: int, counter: int) -> bytes:
+    return bytes((SYNC, pid >> 8, pid & 0xFF, 0x20 | counter & 0x0F, 183, 0x80)) + b"\xff" * 182
 
 
 def _pts(body: bytes) -> int | None:

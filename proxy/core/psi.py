@@ -113,7 +113,8 @@ class Tables:
         return b"".join(parts)
 
     def counted(self, pid: int, counter: int) -> "Tables":
-        return replace(self, counters={**self.counters, pid: counter})
+        """Note the counter of a packet of a table. Written out: ``replace`` takes its time, and tables come often."""
+        return Tables(self.pat, self.pmt_pids, self.programs, {**self.counters, pid: counter})
 
     def with_pat(self, sections: tuple[bytes, ...], pmt_pids: tuple[int, ...]) -> "Tables":
         """Take a new PAT; PMTs it no longer names are forgotten."""
@@ -133,6 +134,11 @@ class Sections:
     def __init__(self) -> None:
         self._buffer: bytearray | None = None  # None: in the middle of something whose start was missed
         self._counter = -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a section has begun that is not complete."""
+        return self._buffer is not None
 
     def push(self, packet: bytes) -> list[bytes]:
         """Take one packet of the PID; return the sections that are complete now."""

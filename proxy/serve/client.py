@@ -39,10 +39,13 @@ class TooSlowError(Exception):
 
 
 class Client:
-    """A viewer that is being sent to: ``head``, the HTTP head, then the feed from ``start``, by default the newest."""
+    """A viewer that is being sent to: ``head``, the HTTP head, then the feed from ``start``, by default the newest.
+
+    ``descriptor`` is -1 where the kernel cannot send by itself. A ``steady`` one has had all there was, and nothing of
+    its own is left to be sent: what it gets next is what every steady viewer of the feed gets.
+    """
 
     __slots__ = (
-        "_descriptor",
         "_feed",
         "_head",
         "_late_since",
@@ -51,7 +54,9 @@ class Client:
         "_rule",
         "_strikes",
         "_torn",
+        "descriptor",
         "sock",
+        "steady",
         "transport",
         "viewer",
     )
@@ -71,7 +76,8 @@ class Client:
         self.viewer = viewer
         self.transport = transport
         self.sock = tcp.socket_of(transport)
-        self._descriptor = self.sock.fileno() if self.sock is not None and tcp.is_plain(transport) else -1
+        self.descriptor = self.sock.fileno() if self.sock is not None and tcp.is_plain(transport) else -1
+        self.steady = False
         self._feed = feed
         self._rule = rule
         self._head = head
@@ -81,6 +87,10 @@ class Client:
         self._moved_at = 0.0
         self._late_since: float | None = None
         viewer.position = point.position
+
+    @property
+    def feed(self) -> Feed:
+        return self._feed
 
     @property
     def has_all(self) -> bool:
@@ -97,12 +107,20 @@ class Client:
         """Hand over what can be taken without waiting; raise TooSlowError, or OSError when the peer is gone."""
         if self.transport.is_closing():
             return
-        if self._descriptor < 0:
+        if self.descriptor < 0:
             self._copy(now)
         else:
             with suppress(BlockingIOError):  # the socket is full: the next flush goes on here
-                self._send(self._descriptor, now)
+                self._send(self.descriptor, now)
         self._judge(now)
+        self.steady = self.descriptor >= 0 and self.has_all
+
+    def note_partly_sent(self, sent: int) -> None:
+        """Count what a steady viewer has taken of a larger block; it is not steady any more."""
+        self.steady = False
+        self.viewer.position += sent
+        self.viewer.bytes_sent += sent
+        self._remember_torn()
 
     def _judge(self, now: float) -> None:
         """Move a viewer that has been too far behind for too long."""

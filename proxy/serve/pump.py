@@ -5,18 +5,20 @@ not made to wait for the next flush. The pump forgets nobody by itself: whoever 
 """
 
 import asyncio
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
 
+from proxy.core.feed import Feed
 from proxy.serve import tcp
 from proxy.serve.client import Client, TooSlowError
+from proxy.serve.crowd import Crowd
 
 FLUSH_SECONDS: Final = 0.05
 SWEEP_SECONDS: Final = 1.0
-PAUSE_SECONDS_MIN: Final = 0.005
-"""However long a flush took, everybody else on the loop gets a turn."""
 TURN_CLIENTS: Final = 128
 """After so many viewers the loop gets a turn in the middle of a flush."""
 CAUSES: Final = ("too_slow", "gone", "vanished", "failed")
@@ -32,8 +34,12 @@ class Pump:
 
     def __init__(self, flush_seconds: float = FLUSH_SECONDS) -> None:
         self._flush_seconds = flush_seconds
-        self._clients: dict[Client, None] = {}
-        self._busy = asyncio.Event()
+        self._crowds: dict[Feed, Crowd] = {}
+        self._due: dict[Crowd, None] = {}
+        """Those whose turn it is. Small ones are not put here: they are flushed at once."""
+        self._alarm: asyncio.Future[None] | None = None
+        self._next_look: asyncio.Handle | None = None
+        self._next_look_at = math.inf
         self._sweepers: list[Callable[[float], None]] = []
         self._swept_at = 0.0
         self.dropped: dict[str, int] = dict.fromkeys(CAUSES, 0)
@@ -46,25 +52,35 @@ class Pump:
         """Flush for ever."""
         now = asyncio.get_running_loop().time
         while True:
-            began = now()
-            await self._flush_all()
-            if began - self._swept_at >= SWEEP_SECONDS:
-                self._swept_at = began
-                self._sweep(began)
-            if self._clients:
-                await asyncio.sleep(max(PAUSE_SECONDS_MIN, self._flush_seconds - (now() - began)))
-            else:
-                await self._rest()
+            while self._due:
+                await self._flush_in_turns(self._due.popitem()[0])
+            if now() - self._swept_at >= SWEEP_SECONDS:
+                self._swept_at = now()
+                self._sweep(self._swept_at)
+            await self._rest(self._swept_at + SWEEP_SECONDS)
 
     def admit(self, client: Client) -> None:
         """Send to this client from now on, what there is at once."""
-        self._clients[client] = None
-        self._busy.set()
+        crowd = self._crowds.get(client.feed)
+        if crowd is None:
+            crowd = self._crowds[client.feed] = Crowd(client.feed, self._flush)
+            client.feed.bell = partial(self._notice, crowd)
+        crowd.clients[client] = None
         self._flush(client, asyncio.get_running_loop().time())
+        if not client.has_all:
+            crowd.note_behind()
+            self._look_at(crowd.due_at(self._flush_seconds))
 
     def dismiss(self, client: Client) -> None:
         """Send no more to it. Again, if need be."""
-        self._clients.pop(client, None)
+        crowd = self._crowds.get(client.feed)
+        if crowd is None or client not in crowd.clients:
+            return
+        del crowd.clients[client]
+        client.steady = False
+        if not crowd.clients:
+            del self._crowds[client.feed]
+            client.feed.bell = None
 
     async def farewell(self, client: Client) -> None:
         """Give a dismissed client what is left for it, or reset it when it does not take that in time."""
@@ -80,22 +96,66 @@ class Pump:
                 return
             await asyncio.sleep(GOODBYE_STEP_SECONDS)
 
-    async def _rest(self) -> None:
-        """Nobody is here: wait for the first to come, or the next sweep."""
-        self._busy.clear()
-        try:
-            async with asyncio.timeout(SWEEP_SECONDS):
-                await self._busy.wait()
-        except TimeoutError:
-            return
-
-    async def _flush_all(self) -> None:
+    def _notice(self, crowd: Crowd) -> None:
+        """A feed has grown: flush its crowd, now or when enough has come."""
         now = asyncio.get_running_loop().time()
-        for number, client in enumerate(tuple(self._clients), start=1):
-            if client in self._clients:  # others had a turn in between
-                self._flush(client, now)
-            if not number % TURN_CLIENTS:
+        due_at = crowd.due_at(self._flush_seconds)
+        if now < due_at:
+            self._look_at(due_at)
+        elif len(crowd.clients) <= TURN_CLIENTS:
+            crowd.flush(crowd.begin(now), now)
+            self._expect(crowd)
+        else:
+            self._due[crowd] = None
+            self._wake()
+
+    def _expect(self, crowd: Crowd) -> None:
+        """Come back to it when somebody could not take all: its feed may not grow any more."""
+        if crowd.has_more:
+            self._look_at(crowd.due_at(self._flush_seconds))
+
+    def _look_at(self, when: float) -> None:
+        if when < self._next_look_at:
+            if self._next_look is not None:
+                self._next_look.cancel()
+            self._next_look_at = when
+            self._next_look = asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        """Find the crowds for which no bell has been rung in time."""
+        self._next_look, self._next_look_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        for crowd in self._crowds.values():
+            if crowd.has_more and now >= crowd.due_at(self._flush_seconds):
+                self._due[crowd] = None
+            else:
+                self._expect(crowd)
+        if self._due:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    async def _rest(self, until: float) -> None:
+        """Wait until it is somebody's turn, but not for longer."""
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.create_future()
+        timer = loop.call_at(until, self._wake)
+        try:
+            await self._alarm
+        finally:
+            timer.cancel()
+            self._alarm = None
+
+    async def _flush_in_turns(self, crowd: Crowd) -> None:
+        now = asyncio.get_running_loop().time()
+        clients = crowd.begin(now)
+        for first in range(0, len(clients), TURN_CLIENTS):
+            if first:
                 await asyncio.sleep(0)
+            crowd.flush(clients[first : first + TURN_CLIENTS], now)
+        self._expect(crowd)
 
     def _flush(self, client: Client, now: float) -> None:
         try:
@@ -116,7 +176,7 @@ class Pump:
         log.info("viewer.dropped", viewer=client.viewer.viewer_id, cause=cause, moves=client.viewer.moves)
 
     def _sweep(self, now: float) -> None:
-        for client in tuple(self._clients):
+        for client in [client for crowd in self._crowds.values() for client in crowd.clients]:
             if client.sock is not None and not client.transport.is_closing() and tcp.has_vanished(client.sock):
                 self._drop(client, "vanished")
         for sweeper in self._sweepers:

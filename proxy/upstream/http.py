@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import ClientResponse
 
 from proxy.errors import UpstreamError
-from proxy.upstream import pace
+from proxy.upstream import body, pace
 from proxy.upstream.fetch import Client, HttpPolicy, translated
 from proxy.upstream.items import Quiet, Reader
 
@@ -29,7 +29,7 @@ async def read(client: Client, policy: HttpPolicy) -> Reader:
             raise PlaylistFoundError
         with translated(response.url, policy):
             if response.content_length is None:
-                async for chunk in response.content.iter_any():
+                async for chunk in body.gathered(response, policy.read_timeout_seconds):
                     yield chunk
             else:
                 yield Quiet(pace.LEAD_SECONDS)

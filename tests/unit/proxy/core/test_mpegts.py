@@ -193,15 +193,6 @@ def test_a_blind_point_has_the_tables_too() -> None:
     assert point == RandomAccess(188, ts.tables(), None, None, 3.0, 4.0, blind=True)
 
 
-def test_a_pid_is_not_found_between_two_others() -> None:
-    columns_trap = ts.packet(0x0110, 0, body=b"x") + ts.packet(0x1001, 0, body=b"x")  # ... 01 10 10 01 ...
-    assert 0x1010 not in mpegts._Columns(columns_trap).pids()
-    assert mpegts._Columns(columns_trap).of(0x1010, 0) == []
-    assert mpegts._Columns(columns_trap).first(0x1010, 0) == -1
-    odd_then_even = columns_trap + ts.packet(0x1010, 0, body=b"x")
-    assert mpegts._Columns(odd_then_even).first(0x1010, 0) == 2
-
-
 def test_a_jump_is_announced_once_for_every_pid() -> None:
     following = ts.packet(0x20, 5, body=b"x") + ts.packet(0x21, 0) + mpegts.NULL_PACKET + ts.packet(0x20, 6, body=b"x")
     announced, known = mpegts.splice(following)
@@ -211,6 +202,12 @@ def test_a_jump_is_announced_once_for_every_pid() -> None:
     assert mpegts.splice(following, known) == (b"", known)
     more, _ = mpegts.splice(ts.packet(0x22, 0, body=b"x"), known)
     assert more[:4] == bytes((0x47, 0, 0x22, 0x2F))
+
+
+def test_a_jump_is_announced_on_streams_that_are_silent_behind_it() -> None:
+    preceding = ts.packet(0x20, 3, body=b"x") + ts.packet(0x23, 6, body=b"x") + ts.packet(0x23, 7, body=b"x")
+    announced = mpegts.splice_silent(preceding, frozenset({0x20}))
+    assert [announced[at : at + 6] for at in range(0, len(announced), 188)] == [bytes((0x47, 0, 0x23, 0x27, 183, 0x80))]
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,98 @@
+"""Live bodies over real sockets, as they come and chunked, taken in once a beat."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+
+import pytest
+
+from proxy.contract import Upstream
+from proxy.errors import UpstreamLostError, UpstreamSilentError
+from proxy.upstream import beat, kinds
+from proxy.upstream.fetch import HttpPolicy
+from proxy.upstream.resolver import Resolver
+
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
+PIECE = bytes(range(256)) * 4
+Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(script: Script) -> AsyncIterator[str]:
+    """Answer every request with what the script writes; yield the address."""
+
+    answers: list[asyncio.Task[None] | None] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            await script(writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await asyncio.gather(*filter(None, answers))
+
+
+async def pull(url: str) -> list[bytes]:
+    policy = HttpPolicy(connect_timeout_seconds=2, read_timeout_seconds=0.3)
+    async with aclosing(kinds.opener(policy, Resolver())(Upstream(url=url))) as items:
+        return [item async for item in items if isinstance(item, bytes)]
+
+
+def framed(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+@pytest.mark.parametrize(("head", "frame", "end"), [(PLAIN, bytes, b""), (CHUNKED, framed, b"0\r\n\r\n")])
+async def test_a_body_comes_whole_and_in_few_pieces(head: bytes, frame: Callable[[bytes], bytes], end: bytes) -> None:
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        writer.write(head + frame(b"first"))
+        for _ in range(100):
+            writer.write(frame(PIECE))
+            await asyncio.sleep(0.002)
+        writer.write(end)
+
+    async with serving(trickle) as url:
+        began = asyncio.get_running_loop().time()
+        chunks = await pull(url)
+        beats = (asyncio.get_running_loop().time() - began) / beat.BEAT_SECONDS
+    assert b"".join(chunks) == b"first" + PIECE * 100
+    assert len(chunks) <= beats + 3
+
+
+async def test_what_comes_faster_than_a_piece_a_beat_is_not_held_back() -> None:
+    async def pour(writer: asyncio.StreamWriter) -> None:
+        writer.write(PLAIN + PIECE * 16 * 1024)
+        await writer.drain()
+
+    async with serving(pour) as url, asyncio.timeout(2):
+        assert sum(map(len, await pull(url))) == len(PIECE) * 16 * 1024
+
+
+async def test_a_reset_is_a_loss_and_no_end() -> None:
+    async def fail(writer: asyncio.StreamWriter) -> None:
+        writer.write(PLAIN + PIECE)
+        await asyncio.sleep(0.1)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with serving(fail) as url:
+        with pytest.raises(UpstreamLostError):
+            await pull(url)
+
+
+async def test_silence_is_told_from_an_end() -> None:
+    async def stall(writer: asyncio.StreamWriter) -> None:
+        writer.write(PLAIN + PIECE)
+        await asyncio.sleep(0.6)
+
+    async with serving(stall) as url:
+        with pytest.raises(UpstreamSilentError):
+            await pull(url)
