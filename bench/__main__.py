@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print one table, and write it to the page. About a minute."""
+"""``python -m bench``: measure, print one table, and write it to the page. Some ten minutes."""
 
 import argparse
 import asyncio
@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 from bench import cycle, ingest, planner, report, streams
+from bench.media import part as media
 from bench.report import Circumstances, Part
 from tests.fakes.broker import MISSING, MOSQUITTO
 
-KINDS = ("streams", "planner", "cycle", "ingest")
+KINDS = ("media", "streams", "planner", "cycle", "ingest")
 
 
 def main() -> None:
@@ -36,6 +37,8 @@ def _arguments() -> argparse.Namespace:
 def _measure(kind: str, log: Path | None) -> Part:
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as home:
         match kind:
+            case "media":
+                return media.measure(Path(home))
             case "planner":
                 return planner.measure()
             case "cycle":

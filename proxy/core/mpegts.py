@@ -121,10 +121,11 @@ class Indexer:
             pid = columns.pid(hit)
             sections = self._assemblers.get(pid)
             if sections is not None:
-                if self._read_table(pid, columns.packet(hit)):
-                    return hit + 1
-                if sections.is_open and pid not in scan.opened:
+                changed = self._read_table(pid, columns.packet(hit))
+                opened = sections.is_open and pid not in scan.opened
+                if opened:
                     scan.opened.add(pid)
+                if changed or opened:
                     return hit + 1
             elif reference is not None and pid == picture_pid:
                 self._read_start(scan, hit, reference)

@@ -57,6 +57,9 @@ class Visit:
     def is_disconnected(self) -> bool:
         return all(connection.is_closing() for connection in self.connections)
 
+    def note_sent(self, size: int) -> None:
+        self.viewer.bytes_sent += size
+
     def note_request(self, connection: BaseTransport | None, now: float) -> None:
         self.seen_at = now
         if connection is not None and connection not in self.connections:

@@ -1,7 +1,7 @@
 """GET /hls/{key}/index.m3u8 and what it lists: segments out of the ring, as MPEG-TS or as fragmented MP4.
 
 A viewer enters the session with its first playlist and leaves when it falls silent (see ``audience``). Segments are
-sent in pieces read from the ring, so a slow client holds one piece, not a copy of the segment. The playlist of a stream
+ranges of the ring and sent as such (see ``ranges``), so a slow client holds no copy of one. The playlist of a stream
 that was moved is a redirect to the proxy that carries it now; its segments are not: those of their numbers are others.
 """
 
@@ -21,15 +21,14 @@ from proxy.registry import Registry
 from proxy.serve import tcp
 from proxy.serve.answers import CORS, RefusedError, find_even_ended, finished, following, not_yet
 from proxy.serve.audience import COOKIE, QUERY, Audience, Visit
+from proxy.serve.ranges import send_range
 from proxy.serve.viewer import started_feed
 from proxy.session import Session
 
 FIRST_SEGMENT_SECONDS: Final = 15.0
 """The first playlist waits so long for its first segment."""
 FIRST_SEGMENT_STEP_SECONDS: Final = 0.1
-PIECE_BYTES: Final = 256 * 1024
-PIECE_SECONDS: Final = 10.0
-"""A client that does not take a piece of a segment within this time is gone."""
+FIRST_BYTES: Final = 4096
 GZIP_LEVEL: Final = 6
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 SEGMENT_TYPE: Final = "video/mp2t"
@@ -159,7 +158,7 @@ def _type_of(name: str) -> str:
 
 
 async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: Visit) -> web.StreamResponse:
-    """Send one segment piece by piece; end the connection when the ring drops it meanwhile."""
+    """Send one segment; end the connection when the ring drops it meanwhile."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
@@ -170,22 +169,12 @@ async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: 
     response.content_type = _type_of(segment.name)
     response.content_length = segment.size
     await response.prepare(request)
-    position = segment.start
-    block = segment.prefix or feed.ring.read(position, min(PIECE_BYTES, segment.size))
-    position += 0 if segment.prefix else len(block or b"")
-    while block:
-        try:
-            async with asyncio.timeout(PIECE_SECONDS):
-                await response.write(block)
-        except TimeoutError:
-            tcp.reset(transport)
-            raise ConnectionResetError from None
-        visit.viewer.bytes_sent += len(block)
-        block = feed.ring.read(position, min(PIECE_BYTES, segment.end - position))
-        position += len(block or b"")
-    if block is None:
-        tcp.reset(transport)
-        raise ConnectionResetError
+    start = segment.start
+    first = segment.prefix or feed.ring.read(start, min(FIRST_BYTES, segment.size)) or b""  # aiohttp's head goes with it
+    start += 0 if segment.prefix else len(first)
+    await response.write(first)
+    visit.note_sent(len(first))
+    await send_range(response, transport, feed.ring, start, segment.end, count=visit.note_sent)
     await response.write_eof()
     visit.viewer.position = segment.end
     return response
