@@ -34,6 +34,8 @@ BREAK_SECONDS: Final = 30.0
 LEAD_READ_BYTES: Final = 8192 * PACKET_BYTES
 """Before and after the place where a moved viewer goes on, so much is looked at for what runs in the stream."""
 KEEPALIVE_PACKETS: Final = 7
+QUERY_MARK: Final = "\0"
+"""Stands for each viewer's own query in the playlist that is rendered for all."""
 
 
 class Medium(StrEnum):
@@ -98,6 +100,8 @@ class Feed:
         self._readers = 0
         self._resyncs_of_the_gone = 0
         self._junk_bytes_of_the_gone = 0
+        self._rendered: tuple[object, str] = None, ""
+        """The playlist for all, and what it was made from."""
         self._lead = (-1, b"")
         """The newest one, and the position it leads to: many viewers may be moved there."""
         self.bell: Callable[[], None] | None = None
@@ -299,7 +303,11 @@ class Feed:
         listed = self.hls.listed
         if not listed:
             return None
-        return render(listed, target_seconds=self.hls.target_seconds, query=query, ended=ended)
+        state = (listed[0].sequence, listed[-1].sequence, self.hls.target_seconds, ended)
+        if self._rendered[0] != state:
+            text = render(listed, target_seconds=self.hls.target_seconds, query=QUERY_MARK, ended=ended)
+            self._rendered = state, text
+        return self._rendered[1].replace(QUERY_MARK, query)
 
     def initialisation(self, number: int) -> bytes | None:
         """Return what has to be read before the fragments that name this number."""

@@ -121,10 +121,12 @@ class Audience:
 
     def _guess(self, request: web.Request, group: _Group) -> Visit | None:
         candidates = self._groups.get(group, {}).values()
-        same = [visit for visit in candidates if request.transport in visit.connections]
+        for visit in candidates:
+            if request.transport in visit.connections:
+                return visit
         idle = [visit for visit in candidates if visit.is_disconnected and not visit.answering]
         idle.sort(key=lambda visit: (visit.viewer.over.is_set(), visit.seen_at))
-        return next(iter(same + idle), None)
+        return next(iter(idle), None)
 
     def _welcome(self, request: web.Request, session: Session, token: str, group: _Group, now: float) -> Visit:
         viewer = new_viewer(request, Output.HLS)

@@ -170,7 +170,9 @@ async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: 
     response.content_length = segment.size
     await response.prepare(request)
     start = segment.start
-    first = segment.prefix or feed.ring.read(start, min(FIRST_BYTES, segment.size)) or b""  # aiohttp's head goes with it
+    first = (
+        segment.prefix or feed.ring.read(start, min(FIRST_BYTES, segment.size)) or b""
+    )  # aiohttp's head goes with it
     start += 0 if segment.prefix else len(first)
     await response.write(first)
     visit.note_sent(len(first))
