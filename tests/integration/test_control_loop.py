@@ -8,13 +8,13 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
-from aiohttp import web
 
 from controller.domain.model import Key
 from controller.domain.plan import Policy, Verb
 from controller.proxy_client import http_session
 from controller.store import drift, migrate
 from controller.store.engine import Database
+from proxy import contract
 from proxy.contract import EnsureOutcome, SessionSpec, Upstream, UpstreamState
 from tests.fakes import postgres
 from tests.fakes.control_room import TOKEN, ControlRoom, client_of
@@ -162,21 +162,21 @@ async def test_the_old_session_plays_until_the_new_one_was_seen(room: ControlRoo
         await until(lambda: all_are(room, "LIVE"), "all are LIVE")
         moved = set(p1.views)
         stops = note_stops(p1, lambda key: key in p2.views)
-        routing = p2._route
+        control = p2.control
 
-        async def refuse_to_start(request, parts):
-            if request.method == "PUT":
-                raise web.HTTPServiceUnavailable
-            return await routing(request, parts)
+        def refuse_to_start(method, *asked):
+            if method == "PUT":
+                return 503, contract.Problem(title="not now", status=503)
+            return control(method, *asked)
 
-        p2._route = refuse_to_start
+        p2.control = refuse_to_start
         p1.unreachable = True
         await until(lambda: _are_placed_on(room, moved, "p2"), "moved, as far as the database goes")
         p1.unreachable = False
         done = room.reconciler.cycles
         await until(lambda: room.reconciler.cycles > done + 5, "both were looked at")
         assert (set(p1.views), stops) == (moved, [])
-        p2._route = routing
+        p2.control = control
         await until(lambda: not p1.views, "stopped, now")
     assert sorted(stops) == sorted((key, True) for key in moved)
     assert set(p2.views) == set(KEYS)

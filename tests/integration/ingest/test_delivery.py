@@ -222,8 +222,12 @@ async def test_a_subscriber_that_is_killed_in_a_flood_loses_nothing(mosquitto, d
 
         await until(is_complete, "the database says what was published", 60)
     # What was recorded may have been killed before its acknowledgement: it comes again, and changes nothing.
-    async with running(build(database, link_to(mosquitto, protocol))):
-        await asyncio.sleep(1)
+    subscriber = build(database, link_to(mosquitto, protocol))
+    async with running(subscriber):
+        heard = -1
+        while subscriber.counts.received > heard:
+            heard = subscriber.counts.received
+            await asyncio.sleep(1)
     assert await found() == expected
     assert await left_at_the_broker(mosquitto, protocol) == []
     assert len(await database.read(all_runs)) == sum(epoch for epoch, _, _ in expected.values())
