@@ -94,7 +94,7 @@ def _spread(values: Sequence[float]) -> tuple[str, str, str]:
 def _ablation(missed: Iterable[Missed]) -> Iterable[str]:
     yield "## Without a rule"
     yield ""
-    yield "Each rule is switched off alone. Some worlds have to go wrong then, or the rule is idle or the simulator blind."
+    yield "Each rule is switched off alone. Only worlds that go wrong without it, and not with it, are counted."
     yield ""
     yield "| rule | what it says | worlds wrong without it | with a wrongful stop | first |"
     yield "| --- | --- | --- | --- | --- |"
