@@ -39,8 +39,11 @@ async def test_the_process_is_named_and_ends_while_viewers_watch(upstream: FakeU
             assert await answer.content.readexactly(188)
             os.kill(proxy.pid, signal.SIGTERM)
             await read_to_end(answer, 3)
-    async with asyncio.timeout(1):
-        await upstream.rests.wait()
+        async with asyncio.timeout(1):
+            await upstream.rests.wait()
+        async with asyncio.timeout(5):
+            while (Path("/proc") / str(proxy.pid) / "fd").is_dir():  # noqa: ASYNC110 - a process rings no bell
+                await asyncio.sleep(0.01)
 
 
 async def test_signals_that_repeat_do_not_change_the_exit_code():
