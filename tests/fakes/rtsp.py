@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from proxy.upstream import demo
+from tests.fakes.tcp import serving
 
 PASSWORD = "open'sesame"
 AUTHORIZATION = "Basic " + base64.b64encode(f"camera:{PASSWORD}".encode()).decode()
@@ -48,7 +49,6 @@ class RtspServer:
                 playing.cancel()
         self._writers.discard(writer)
         self.left.set()
-        writer.close()
 
     async def _request(self, reader: asyncio.StreamReader) -> str:
         """Return the next request; reports of the receiver in between are skipped."""
@@ -95,9 +95,5 @@ class RtspServer:
 async def rtsp_server() -> AsyncIterator[RtspServer]:
     """Serve on a free port of loopback."""
     here = RtspServer()
-    server = await asyncio.start_server(here.serve, "127.0.0.1", 0)
-    here.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(here.serve) as here.port:
         yield here
-    finally:
-        server.close()

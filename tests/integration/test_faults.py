@@ -24,6 +24,7 @@ import pytest
 from proxy import contract
 from proxy.upstream import demo
 from tests.fakes.proxy_process import TOKEN, Proxy, until, unused_port
+from tests.fakes.tcp import serving
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 
 PACKET = 188
@@ -278,11 +279,8 @@ async def test_an_upstream_that_falls_silent_is_opened_again_and_viewers_stay(pr
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n" + clip)
         with suppress(ConnectionError):
             await asked.read()  # silence until it is closed
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(serve) as port:
         await proxy.ensure(f"http://127.0.0.1:{port}/x.ts", key=key)
         async with watching(proxy, key) as (reader, _):
             received = 0

@@ -30,6 +30,7 @@ from tests.fakes.broker import Mosquitto, free_port
 from tests.fakes.domain_values import stream
 from tests.fakes.mqtt import PREFIX, Source, running, until
 from tests.fakes.subscriber_process import CLIENT_ID, build
+from tests.fakes.tcp import serving
 
 ROOT = Path(__file__).parents[3]
 both = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -250,19 +251,15 @@ async def test_a_broker_that_says_nothing_is_given_up(monkeypatch):
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
         ended.set()
 
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    with pytest.raises(BrokerLostError):
-        async with connect(
-            Link("127.0.0.1", port, "c"), will=outgoing.status(is_online=False, boot_id="x"), farewell_seconds=1
-        ):
-            pass
-    await asyncio.wait_for(ended.wait(), 5)  # the socket is not left behind
-    server.close()
-    await server.wait_closed()
+    async with serving(say_nothing) as port:
+        with pytest.raises(BrokerLostError):
+            async with connect(
+                Link("127.0.0.1", port, "c"), will=outgoing.status(is_online=False, boot_id="x"), farewell_seconds=1
+            ):
+                pass
+        await asyncio.wait_for(ended.wait(), 5)  # the socket is not left behind
 
 
 async def test_a_wrong_password_is_told_and_not_shown(make_broker, tmp_path):

@@ -15,6 +15,7 @@ from controller.proxy_client import ProxyClient, fingerprint, http_session
 from proxy import contract
 from tests.fakes.control_room import SPEC, TOKEN, client_of
 from tests.fakes.proxy import FakeProxy, fake_proxy
+from tests.fakes.tcp import serving
 
 ENDED = contract.FinishedReason.UPSTREAM_ENDED
 LIMITS = {"list_timeout_seconds": 0.3, "command_timeout_seconds": 0.3, "watch_silence_seconds": 0.3}
@@ -54,13 +55,9 @@ async def raw(*chunks: bytes, hangs: bool = False):
             await writer.drain()
         if hangs:
             await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def response(status: str, body: bytes, kind: str = "application/json", length: int | None = None) -> bytes:

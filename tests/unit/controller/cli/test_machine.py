@@ -1,7 +1,7 @@
 """What `penstock serve` runs, and what it tells each process."""
 
-import asyncio
 import socket
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from controller.cli import machine
 from controller.errors import StartupError
 from controller.settings import Address
 from proxy import settings as proxy_settings
+from tests.fakes.tcp import serving
 
 OPTIONS = {
     "data_dir": "data", "http": "127.0.0.1:8080", "media": "127.0.0.1:8090", "mqtt": "127.0.0.1:1883", "mqtt_url": None,
@@ -83,15 +84,15 @@ def test_an_address_of_another_machine_is_refused():
         machine.refuse_taken("--media", Address("192.0.2.1", 8090))
 
 
-async def answer_with(reply: bytes):
+@asynccontextmanager
+async def answering_with(reply: bytes):
     async def answer(reader, writer):
         await reader.read(64)
         writer.write(reply)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    return server, Address("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with serving(answer) as port:
+        yield Address("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -105,17 +106,14 @@ async def answer_with(reply: bytes):
     ids=["ready", "not yet", "silence", "another program"],
 )
 async def test_a_server_is_ready_when_it_says_200(reply, is_ready):
-    server, address = await answer_with(reply)
-    async with server:
+    async with answering_with(reply) as address:
         assert await machine.answers_ok(address, "/readyz") is is_ready
 
 
 async def test_a_broker_is_ready_when_it_lets_a_client_in():
-    server, address = await answer_with(b"\x20\x02\x00\x00")
-    async with server:
+    async with answering_with(b"\x20\x02\x00\x00") as address:
         assert await machine.accepts_mqtt(address)
-    server, address = await answer_with(b"\x20\x02\x00\x05")
-    async with server:
+    async with answering_with(b"\x20\x02\x00\x05") as address:
         assert not await machine.accepts_mqtt(address)
 
 

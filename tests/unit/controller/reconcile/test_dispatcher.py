@@ -16,6 +16,7 @@ from tests.fakes.control_room import QUICK, SPEC, ControlRoom, client_of
 from tests.fakes.domain_values import NOW, view
 from tests.fakes.mqtt import until
 from tests.fakes.proxy import FakeProxy
+from tests.fakes.tcp import serving
 
 
 def command(proxy: FakeProxy, name: str, generation: int = 1, kind: CommandKind = CommandKind.ENSURE) -> Command:
@@ -64,13 +65,9 @@ async def silent():
 
     async def wait(reader, writer):
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(wait, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async with serving(wait) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def test_commands_of_a_stream_arrive_in_their_order(room: ControlRoom, p1):

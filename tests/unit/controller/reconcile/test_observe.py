@@ -14,6 +14,7 @@ from tests.fakes.control_room import TOKEN, client_of
 from tests.fakes.domain_values import NOW, session, view
 from tests.fakes.mqtt import until
 from tests.fakes.proxy import fake_proxy
+from tests.fakes.tcp import serving
 
 SPEC = SessionSpec(key="cam-7", upstreams=(Upstream(url="http://origin/a.ts"),))
 LOST_AFTER = timedelta(seconds=30)
@@ -235,13 +236,9 @@ async def test_a_proxy_that_hangs_delays_the_others_by_its_time_out_only(observe
     async def silent():
         async def wait(reader, writer):
             await reader.read()
-            writer.close()
 
-        server = await asyncio.start_server(wait, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
+        async with serving(wait) as port:
+            yield f"http://127.0.0.1:{port}"
 
     async with silent() as url:
         clients = [client_of(http, url, list_timeout_seconds=0.1), client_of(http, p1.url)]

@@ -13,6 +13,7 @@ from proxy.errors import UpstreamLostError, UpstreamSilentError
 from proxy.upstream import beat, kinds
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.resolver import Resolver
+from tests.fakes.tcp import serving
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -21,23 +22,16 @@ Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[str]:
+async def scripted(script: Script) -> AsyncIterator[str]:
     """Answer every request with what the script writes; yield the address."""
 
-    answers: list[asyncio.Task[None] | None] = []
-
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         with suppress(ConnectionError):
             await script(writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        await asyncio.gather(*filter(None, answers))
+    async with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 async def pull(url: str) -> list[bytes]:
@@ -59,7 +53,7 @@ async def test_a_body_comes_whole_and_in_few_pieces(head: bytes, frame: Callable
             await asyncio.sleep(0.002)
         writer.write(end)
 
-    async with serving(trickle) as url:
+    async with scripted(trickle) as url:
         began = asyncio.get_running_loop().time()
         chunks = await pull(url)
         beats = (asyncio.get_running_loop().time() - began) / beat.BEAT_SECONDS
@@ -72,7 +66,7 @@ async def test_what_comes_faster_than_a_piece_a_beat_is_not_held_back() -> None:
         writer.write(PLAIN + PIECE * 16 * 1024)
         await writer.drain()
 
-    async with serving(pour) as url, asyncio.timeout(2):
+    async with scripted(pour) as url, asyncio.timeout(2):
         assert sum(map(len, await pull(url))) == len(PIECE) * 16 * 1024
 
 
@@ -83,7 +77,7 @@ async def test_a_reset_is_a_loss_and_no_end() -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 
-    async with serving(fail) as url:
+    async with scripted(fail) as url:
         with pytest.raises(UpstreamLostError):
             await pull(url)
 
@@ -93,6 +87,6 @@ async def test_silence_is_told_from_an_end() -> None:
         writer.write(PLAIN + PIECE)
         await asyncio.sleep(0.6)
 
-    async with serving(stall) as url:
+    async with scripted(stall) as url:
         with pytest.raises(UpstreamSilentError):
             await pull(url)
