@@ -4,6 +4,10 @@ A viewer is known by the token in the addresses of its segments, or by the same 
 is asked for without the token; a player without cookies is then known by its connection, else by having the same
 address, forwarding header and user agent as one whose connection is closed. Never by its address alone: two viewers
 behind one router are two as long as their connections live.
+
+Nobody says goodbye over HLS. Whoever falls silent has left; at once whoever begins another stream on a connection of
+its own, and soon whoever closes the connections that it used to keep. Both are guesses: who comes back all the same
+is never again taken to have left before it is silent.
 """
 
 import re
@@ -31,10 +35,13 @@ TARGET_SECONDS: Final = 4
 """Taken for the target duration while there is none."""
 BANNED_SECONDS: Final = 60.0
 """A viewer that was sent away is not let in again for so long."""
+HUNG_UP_SECONDS: Final = 1.0
+"""Who used to ask again on its connections and has closed them all has left after so long."""
 CONNECTIONS_MAX: Final = 8
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16}")
 
-_Group = tuple[str, str, str, str]
+_Who = tuple[str, str, str]
+"""Address, forwarding header and user agent: what viewers without a token can be told apart by."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +51,7 @@ class Visit:
     token: str
     viewer: Viewer
     session: Session
-    group: _Group
+    who: _Who
     seen_at: float
     connections: deque[BaseTransport] = field(default_factory=lambda: deque(maxlen=CONNECTIONS_MAX))
     """Those that it last asked on."""
@@ -52,6 +59,12 @@ class Visit:
     """The connections of its requests that are being answered."""
     served: bool = False
     """Whether it ever got an answer with media."""
+    keeps_connections: bool = False
+    """Whether it ever asked again on one of them."""
+    is_away: bool = False
+    """Whether it is taken to have left; it is known for as long as a silent one."""
+    came_back: bool = False
+    """Whether that was wrong before."""
 
     @property
     def is_disconnected(self) -> bool:
@@ -62,8 +75,21 @@ class Visit:
 
     def note_request(self, connection: BaseTransport | None, now: float) -> None:
         self.seen_at = now
-        if connection is not None and connection not in self.connections:
+        if connection in self.connections:
+            self.keeps_connections = True
+        elif connection is not None:
             self.connections.append(connection)
+
+    def leave(self) -> None:
+        """Take it to have left, unless it is being answered or came back before."""
+        if not (self.answering or self.came_back or self.is_away):
+            self.is_away = True
+            self.session.leave(self.viewer)
+
+    def come_back(self, viewer: Viewer) -> None:
+        """Enter it again; raises what ``Session.enter`` raises."""
+        self.session.enter(viewer)
+        self.viewer, self.is_away, self.came_back = viewer, False, True
 
 
 class Audience:
@@ -71,23 +97,25 @@ class Audience:
 
     def __init__(self) -> None:
         self._visits: dict[str, Visit] = {}
-        self._groups: dict[_Group, dict[str, Visit]] = {}
+        self._known: dict[_Who, dict[str, Visit]] = {}
 
     def recognise(self, request: web.Request, session: Session, now: float) -> Visit:
         """Return the visit that this request belongs to, entering a new viewer when there is none.
 
         Raises RefusedError when the viewer has been sent away, and what ``Session.enter`` raises.
         """
-        group = _group_of(request, session.key)
+        who = _who_asks(request)
         token = request.query.get(QUERY) or request.cookies.get(COOKIE) or ""
-        visit = self._visits.get(token) if token else self._guess(request, group)
+        visit = self._visits.get(token) if token else self._guess(request, session.key, who)
         if visit is not None and visit.session is session:
             if visit.viewer.over.is_set():
                 raise RefusedError(410, "this viewer has been sent away")
+            if visit.is_away:
+                visit.come_back(new_viewer(request, Output.HLS))
         else:
             if visit is not None:
                 self._forget(visit)
-            visit = self._welcome(request, session, token if _TOKEN.fullmatch(token) else "", group, now)
+            visit = self._welcome(request, session, token if _TOKEN.fullmatch(token) else "", who, now)
         visit.note_request(request.transport, now)
         return visit
 
@@ -118,9 +146,11 @@ class Audience:
             limit = BANNED_SECONDS if has_to_go else _silence_seconds(visit.session)
             if not visit.answering and now - visit.seen_at > limit:
                 self._forget(visit)
+            elif visit.keeps_connections and visit.is_disconnected and now - visit.seen_at > HUNG_UP_SECONDS:
+                visit.leave()
 
-    def _guess(self, request: web.Request, group: _Group) -> Visit | None:
-        candidates = self._groups.get(group, {}).values()
+    def _guess(self, request: web.Request, key: str, who: _Who) -> Visit | None:
+        candidates = [visit for visit in self._known.get(who, {}).values() if visit.session.key == key]
         for visit in candidates:
             if request.transport in visit.connections:
                 return visit
@@ -128,26 +158,29 @@ class Audience:
         idle.sort(key=lambda visit: (visit.viewer.over.is_set(), visit.seen_at))
         return next(iter(idle), None)
 
-    def _welcome(self, request: web.Request, session: Session, token: str, group: _Group, now: float) -> Visit:
+    def _welcome(self, request: web.Request, session: Session, token: str, who: _Who, now: float) -> Visit:
+        for other in self._known.get(who, {}).values():
+            if other.session.key != session.key and request.transport in other.connections:
+                other.leave()
         viewer = new_viewer(request, Output.HLS)
         session.enter(viewer)
-        visit = Visit(token or secrets.token_urlsafe(12), viewer, session, group, now)
+        visit = Visit(token or secrets.token_urlsafe(12), viewer, session, who, now)
         self._visits[visit.token] = visit
-        self._groups.setdefault(group, {})[visit.token] = visit
+        self._known.setdefault(who, {})[visit.token] = visit
         return visit
 
     def _forget(self, visit: Visit) -> None:
         visit.session.leave(visit.viewer)
         self._visits.pop(visit.token, None)
-        members = self._groups.get(visit.group, {})
+        members = self._known.get(visit.who, {})
         members.pop(visit.token, None)
         if not members:
-            self._groups.pop(visit.group, None)
+            self._known.pop(visit.who, None)
 
 
-def _group_of(request: web.Request, key: str) -> _Group:
+def _who_asks(request: web.Request) -> _Who:
     forwarded = request.headers.get("X-Forwarded-For", "")
-    return key, request.remote or "", forwarded, request.headers.get("User-Agent", "")
+    return request.remote or "", forwarded, request.headers.get("User-Agent", "")
 
 
 def _silence_seconds(session: Session) -> float:

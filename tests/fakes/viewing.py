@@ -205,13 +205,24 @@ class Answer:
 async def ask(port: int, path: str, method: str = "GET", *, limit: int = 64 * 1024, **headers: str) -> Answer:
     """Send a request on a connection of its own and read the head of the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items())]
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
     try:
-        async with asyncio.timeout(20):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        return await _asked(reader, writer, f"{method} {path}", headers)
     except BaseException:
         writer.close()
         raise
+
+
+async def again(answer: Answer, path: str, **headers: str) -> Answer:
+    """Ask on the connection of an earlier answer, whose body has been read."""
+    return await _asked(answer.reader, answer.writer, f"GET {path}", headers)
+
+
+async def _asked(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, what: str, headers: dict[str, str]
+) -> Answer:
+    lines = [f"{what} HTTP/1.1", "Host: test", *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items())]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    async with asyncio.timeout(20):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     fields = dict(line.split(": ", 1) for line in head[1:] if line)
     return Answer(int(head[0].split()[1]), {n.lower(): v for n, v in fields.items()}, reader, writer)

@@ -109,7 +109,7 @@ async def test_ten_channels_in_ten_seconds_of_a_provider_that_gives_one_connecti
     first.pulls_max = second.pulls_max = 1
     second.notices_after_seconds = 0.4
     now = asyncio.get_running_loop().time
-    async with real_proxy(HOST_CONNECTIONS_MAX="1") as proxy:
+    async with real_proxy(HOST_CONNECTIONS_MAX="1", HLS_SEGMENT_SECONDS="1") as proxy:
         for number in range(10):
             await proxy.ensure(first.url(f"/{number}"), key=f"c{number}")
         began = now()
@@ -124,6 +124,7 @@ async def test_ten_channels_in_ten_seconds_of_a_provider_that_gives_one_connecti
                 await viewer.more(10_000, 3)
         assert second.refusals > 0
         await _check_waiting(proxy, first)
+        await _check_hls(proxy, first)
 
 
 async def _check_waiting(proxy: Proxy, first: Provider) -> None:
@@ -143,6 +144,17 @@ async def _check_waiting(proxy: Proxy, first: Provider) -> None:
         await proxy.stop("c0")
         await zapping
     assert first.open_most == 1
+
+
+async def _check_hls(proxy: Proxy, one: Provider) -> None:
+    """Who zaps on the connection that it has does not keep the provider's for as long as a silent viewer would."""
+    refusals = one.refusals
+    async with aiohttp.ClientSession() as player:
+        for key in ("c1", "c2"):
+            async with asyncio.timeout(3), player.get(f"{proxy.url}/hls/{key}/index.m3u8") as answer:
+                assert answer.status == 200
+                await answer.read()
+    assert (one.refusals, one.open_most) == (refusals, 1)
 
 
 async def _first_bytes(proxy: Proxy, key: str) -> None:

@@ -6,20 +6,11 @@ import m3u8
 import pytest
 
 from proxy.serve import audience, hls
-from tests.fakes.viewing import MIB, Answer, Place, clip, decode_errors, place, until
+from tests.fakes.viewing import MIB, Answer, Place, again, clip, decode_errors, place, until
 
 
 async def body(answer: Answer) -> bytes:
     return await answer.exactly(int(answer.headers["content-length"]))
-
-
-async def again(answer: Answer, path: str, **headers: str) -> Answer:
-    """Ask on the connection of an earlier answer, whose body has been read."""
-    lines = [f"GET {path} HTTP/1.1", "Host: test", *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items())]
-    answer.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    head = (await answer.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    fields = dict(line.split(": ", 1) for line in head[1:] if line)
-    return Answer(int(head[0].split()[1]), {n.lower(): v for n, v in fields.items()}, answer.reader, answer.writer)
 
 
 async def playlist(here: Place, **headers: str) -> tuple[m3u8.M3U8, Answer]:
