@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 from aiohttp import web
 from yarl import URL
@@ -75,7 +76,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(**fields: object) -> AsyncIterator[Provider]:
+async def provider(tls: SSLContext | None = None, **fields: object) -> AsyncIterator[Provider]:
     """Serve on a free port of loopback."""
     one = Provider(**fields)  # type: ignore[arg-type]
     app = web.Application()
@@ -83,8 +84,8 @@ async def provider(**fields: object) -> AsyncIterator[Provider]:
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        one.base = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        one.base = URL(f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}")
         yield one
     finally:
         await runner.cleanup()

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from ssl import SSLContext
 from typing import Any
 
 import pytest
@@ -122,7 +123,12 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    *, rule: SlowRule | None = None, ring_bytes_max: int = 16 * MIB, viewers_max: int = 1000, **limits: float
+    *,
+    rule: SlowRule | None = None,
+    ring_bytes_max: int = 16 * MIB,
+    viewers_max: int = 1000,
+    tls: SSLContext | None = None,
+    **limits: float,
 ) -> AsyncIterator[Place]:
     """Run everything a viewer meets, on a port of its own."""
     tap, pump = Tap(), Pump()
@@ -154,7 +160,7 @@ async def place(
     app.add_routes(list(routes(registry, pump, rule=rule)))
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     here = Place(runner.addresses[0][1], registry, pump, tap)
     async with asyncio.TaskGroup() as group:
