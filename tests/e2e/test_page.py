@@ -15,6 +15,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from tests.fakes import machine as machines
 from tests.fakes import transport_packets
+from tests.fakes.hls_origin import hls_origin
 from tests.fakes.machine import Machine, until
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -273,6 +274,22 @@ async def test_a_codec_that_no_browser_plays_is_named(browser, station):
         await page.get_by_role("button", name="Play here").click()
         await expect(page.get_by_role("alert")).to_contain_text("This browser cannot play MPEG-2 video")
         await expect(page.get_by_label("MPEG-TS", exact=True).last).to_have_value(station.ts("demo"))
+
+
+async def test_fragmented_mp4_of_an_upstream_plays_too(browser, station, tmp_path):
+    home = tmp_path / "origin"
+    home.mkdir()
+    async with hls_origin(home) as origin:
+        await station.publish("streams/mp4/started", {"upstreams": [origin.url("mp4")], "outputs": ["hls"]})
+
+        async def is_written() -> bool:
+            return origin.ready("mp4")
+
+        await until(is_written, 30)
+        async with opened(browser, station, "#/streams/mp4") as page:
+            await page.get_by_role("button", name="Play here").click()
+            await until(lambda: _has_played(page, 2), 30)
+            await page.get_by_role("button", name="Stop watching").click()
 
 
 async def test_no_page_is_wider_than_a_small_screen(browser, station):
