@@ -22,7 +22,11 @@ async def test_an_upstream_behind_tls_is_pulled_if_its_certificate_is_good(
     trusted, good = certificate(tmp_path, "good")
     _, unknown = certificate(tmp_path, "unknown")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    async with provider(tls=good) as one, provider(tls=unknown) as other, real_proxy(START_TIMEOUT_SECONDS="1") as proxy:
+    async with (
+        provider(tls=good) as one,
+        provider(tls=unknown) as other,
+        real_proxy(START_TIMEOUT_SECONDS="1") as proxy,
+    ):
         await proxy.ensure(one.url("/a"), key="good")
         await proxy.ensure(other.url("/a"), key="bad")
         async with proxy.http.get(f"{proxy.url}/ts/good") as answer:
