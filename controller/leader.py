@@ -75,6 +75,7 @@ class Leader:
             changed=self._tell,
             ask_for_births=self._ask_every_source,
             startup=startup.reason,
+            heard_seconds=lambda: self.subscriber.heard_seconds,
         )
         self.follower = _follower(means.database, self.outbox)
         self.subscriber = self._subscriber()

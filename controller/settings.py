@@ -217,7 +217,8 @@ class Settings(DatabaseSettings):
     start_grace_seconds: PositiveFloat = Field(5, description="A session that is asked for is missing after this.")
     stop_grace_seconds: PositiveFloat = Field(5, description="A session that is being stopped is an orphan after this.")
     orphan_grace_seconds: PositiveFloat = Field(
-        60, description="A session of which the database knows nothing is stopped after this, and two looks."
+        60,
+        description="A session of which no row tells is stopped after this, while sources are heard, and two looks.",
     )
     flow_grace_seconds: PositiveFloat = Field(
         10, description="A wanted upstream that delivers nothing for this long turns its stream STALLED."

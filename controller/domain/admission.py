@@ -98,7 +98,7 @@ class Intake:
         """Take one event; return what became of it."""
         match event:
             case StreamAnnounced():
-                return self._announce(event, is_birth=False)
+                return self._hear_announced(event)
             case StreamEndAnnounced():
                 return self._end(event)
             case StopRequested():
@@ -121,6 +121,17 @@ class Intake:
         return tuple(change for change in changes if change is not None)
 
     # Streams
+
+    def _hear_announced(self, event: StreamAnnounced) -> Verdict:
+        verdict = self._announce(event, is_birth=False)
+        if verdict in _BELIEVED:
+            self._doubt(self._source(event.source_id), event.boot_id)
+        return verdict
+
+    def _doubt(self, source: Source | None, boot_id: str | None) -> None:
+        """What another process says than the one that is known may come late, from one that has died: a birth tells."""
+        if source is not None and _is_other_boot(source.boot_id, boot_id):
+            self.rebirths.add(source.id)
 
     def _announce(self, event: StreamAnnounced, *, is_birth: bool) -> Verdict:
         draft = self._draft(event.key)
@@ -291,6 +302,7 @@ class Intake:
         known = self._source(event.source_id)
         if known is not None and births.is_counted(known, event):
             return Verdict.REPEATED if event.seq == known.birth_seq else Verdict.STALE
+        self._doubt(known, event.boot_id)
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)
         for announced in event.streams:
@@ -367,6 +379,8 @@ class Intake:
             source = replace(source, birth_boot_id=boot_id, birth_seq=birth.seq, birth_at=self._now)
         self.sources[source_id] = source
 
+
+_BELIEVED = frozenset({Verdict.STARTED, Verdict.UPDATED})
 
 _NOBODY = Cause("nobody", "not yet attributed")
 

@@ -112,13 +112,20 @@ class Subscriber:
         self.recorder = Recorder(write)
         self.counts = Counts()
         self.is_connected = False
+        self._connected_at = float("-inf")
+        """When the connection was made, on the clock of the event loop."""
         self._heard_at = float("-inf")
-        """When the connection was made, or the last message recorded; on the clock of the event loop."""
+        """When it was made, or the last message recorded."""
 
     @property
     def has_caught_up(self) -> bool:
         """Whether what waited at the broker has been recorded, as far as can be told from its silence."""
         return self.is_connected and asyncio.get_running_loop().time() - self._heard_at >= QUIET_SECONDS
+
+    @property
+    def heard_seconds(self) -> float:
+        """For how long sources could be heard, without a break until now. Zero when they cannot."""
+        return asyncio.get_running_loop().time() - self._connected_at if self.is_connected else 0.0
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -174,7 +181,7 @@ class Subscriber:
     @contextlib.contextmanager
     def _connected(self, connection: Connection) -> Iterator[None]:
         self.counts.connections += 1
-        self._heard_at = asyncio.get_running_loop().time()
+        self._connected_at = self._heard_at = asyncio.get_running_loop().time()
         self.is_connected = True
         log.info("mqtt.connected", broker=self._link.address, had_session=connection.has_session)
         try:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
@@ -46,7 +47,7 @@ class Reconciler:
     """Repeats the cycle for whatever the queue names.
 
     ``changed`` is told of every cycle that decided something; ``ask_for_births`` asks every source for the full list of
-    its streams; ``startup`` says why nothing may be stopped yet.
+    its streams; ``startup`` says why nothing may be stopped yet; ``heard_seconds`` for how long sources could be heard.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Reconciler:
         changed: Callable[[], None],
         ask_for_births: Callable[[], Awaitable[None]],
         startup: Callable[[], str],
+        heard_seconds: Callable[[], float],
     ) -> None:
         self._database = database
         self._observer = observer
@@ -71,6 +73,7 @@ class Reconciler:
         self._changed = changed
         self._ask_for_births = ask_for_births
         self._startup = startup
+        self._heard_seconds = heard_seconds
         self._recollection = Recollection()
         self.standing = Standing()
         """What the next plan begins with."""
@@ -170,7 +173,8 @@ class Reconciler:
     async def _plan(self, keys: frozenset[Key] | None) -> Made:
         """List first, read the database then: a session that is listed has its placement in that reading."""
         observed = await self._observer.observe()
-        standing = replace(self.standing, startup=self._startup())
+        heard = timedelta(seconds=self._heard_seconds())
+        standing = replace(self.standing, startup=self._startup(), heard=heard)
         return await self._database.read(
             plans.make, observed, self._policy, keys, recollection=self._recollection, standing=standing
         )

@@ -107,7 +107,7 @@ def _read_books(session: Session, events: Sequence[Incoming], now: datetime) -> 
     return Books(
         runs=runs,
         floors=floors.load(session, names.floors),
-        sources=sources.load(session, names.owners),
+        sources=sources.load(session, names.owners | names.announcers),
         blocks=blocks.load(session, names.announced, now=now),
     )
 
@@ -121,6 +121,8 @@ class _Names:
         self.stream_ids: set[StreamId] = set()
         self.owners: set[SourceId] = set()
         """Sources whose status or birth is in the batch."""
+        self.announcers: set[SourceId] = set()
+        """Sources that announce a stream and say which of their processes does."""
         self.floors: set[tuple[SourceId, Key]] = set()
         for event in events:
             self._add(event)
@@ -131,6 +133,8 @@ class _Names:
                 self.keys.add(event.key)
                 if isinstance(event, StreamAnnounced):
                     self.announced.add(event.key)
+                    if event.boot_id:
+                        self.announcers.add(event.source_id)
                 self.floors.add((event.source_id, event.key))
             case StatsReported():
                 self.keys.add(event.key)

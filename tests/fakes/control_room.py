@@ -69,6 +69,7 @@ class ControlRoom:
         self.changes = 0
         self.births_asked = 0
         self.startup = ""
+        self.heard_seconds = 1e6
         self.reconciler = Reconciler(
             database,
             self.observer,
@@ -79,6 +80,7 @@ class ControlRoom:
             changed=self._count,
             ask_for_births=self._ask_for_births,
             startup=lambda: self.startup,
+            heard_seconds=lambda: self.heard_seconds,
         )
         self.watchers = Watchers(self.observer, self.queue)
         self._ids = itertools.count(1)

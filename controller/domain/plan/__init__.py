@@ -70,7 +70,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         change = planner.draft.change()
         if change is not None:
             changes.append(change)
-    orphans = OrphanPlanner(runs, scene)
+    orphans = OrphanPlanner(runs, scene, standing.heard)
     orphans.plan()
     verdict = unevidenced.decide(orphans.due, scene, standing)
     orphans.settle(verdict)

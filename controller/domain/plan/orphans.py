@@ -1,6 +1,7 @@
 """Planning for sessions that no placement asks for."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from controller.domain.model import Command, CommandKind, Key, Run, StreamId
 from controller.domain.observation import ProxyView, Session
@@ -13,8 +14,9 @@ from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Ver
 class OrphanPlanner:
     """Classes every session without a placement by what the database can prove about it."""
 
-    def __init__(self, runs: Iterable[Run], scene: Scene) -> None:
+    def __init__(self, runs: Iterable[Run], scene: Scene, heard: timedelta = timedelta.max) -> None:
         self._scene = scene
+        self._heard = heard
         self._desired = desired = scene.desired
         self._policy = scene.policy
         self._runs: dict[StreamId, Run] = {}
@@ -84,12 +86,13 @@ class OrphanPlanner:
         drift = _drift(view, session, DriftKind.ORPHAN_UNKNOWN, evidence)
         seen = self._desired.drifts.get(drift.drift_key)
         looks = (seen.looks if seen else 0) + 1
-        age = self._scene.now - seen.first_seen if seen else self._scene.now - self._scene.now
+        # Who cannot be heard claims nothing: only time in which somebody listened is evidence.
+        age = min(self._scene.now - seen.first_seen, self._heard) if seen else timedelta()
         grace = self._policy.grace(drift.kind)
         if looks >= self._policy.orphan_looks and age >= grace:
             self._stop(view, session, drift.kind, f"{drift.evidence}; nobody claimed it in {age.total_seconds():.0f} s")
         else:
-            text = f"{grace.total_seconds():.0f} s and {self._policy.orphan_looks} looks"
+            text = f"{grace.total_seconds():.0f} s in which sources are heard, and {self._policy.orphan_looks} looks"
             self._hold(drift, Gate(GateKind.GRACE, text))
 
     def _stop(self, view: ProxyView, session: Session, kind: DriftKind, evidence: str) -> None:

@@ -219,7 +219,7 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
         (5,),
         "a session of which no row tells",
         "the database knows neither its stream nor a run of its key that it could belong to",
-        "sources are asked for births; stop, if nobody claims it",
+        "sources are asked for births; stop, if nobody claims it while they can be heard",
         grace=Grace.ORPHAN,
         budget=Budget.UNEVIDENCED,
         gates=(GateKind.GRACE,),

@@ -131,6 +131,8 @@ class Standing:
 
     startup: str = ""
     """Why it must not stop anything yet; empty when it may."""
+    heard: timedelta = timedelta.max
+    """For how long sources could be heard, without a break until now."""
     budgets: Budgets = field(default_factory=Budgets)
     glance: Glance | None = None
     """What its last full reading looked like."""

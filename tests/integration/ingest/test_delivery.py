@@ -137,8 +137,10 @@ async def test_it_comes_back_to_a_broker_that_was_away(mosquitto, database, sour
     async with running(build(database, link_to(mosquitto))) as subscriber:
         await source.start("before", 1, 1)
         await until(lambda: is_known(database, "before"), "an event before")
+        assert subscriber.heard_seconds > 0
         mosquitto.stop(kill=kill)
         await until(lambda: not subscriber.is_connected, "the loss is noticed")
+        assert subscriber.heard_seconds == 0
         await asyncio.sleep(0.3)  # some tries fail
         await mosquitto.start()
         await until(lambda: subscriber.is_connected, "it is connected again")

@@ -320,6 +320,43 @@ class TestRegression:
         assert ledger.rebirths == set()
 
 
+class TestOtherProcesses:
+    """What comes late from a process that has died since begins all the same, and a birth is asked for that tells."""
+
+    @pytest.mark.parametrize(
+        ("said", "verdict", "asks"),
+        [
+            pytest.param(start(5), V.STARTED, True, id="a start of the process before"),
+            pytest.param(start(4, 2, spec=make.OTHER_SPEC), V.UPDATED, True, id="a change by the process before"),
+            pytest.param(start(5, boot_id=NEW_BOOT), V.STARTED, False, id="a start of this one"),
+            pytest.param(start(5, boot_id=None), V.STARTED, False, id="a start that names no process"),
+            pytest.param(start(4), V.REPEATED, False, id="what is known already"),
+            pytest.param(birth(start(4), start(9, key=Key("cam-8"))), V.NOTED, True, id="a birth of the one before"),
+            pytest.param(birth(start(4), boot_id=NEW_BOOT), V.NOTED, False, id="a birth of this one"),
+        ],
+    )
+    def test_a_birth_is_asked_for_when_it_may_be_dead(self, said, verdict, asks):
+        ledger = Ledger()
+        ledger.admit(status(online=True, boot_id=NEW_BOOT), birth(start(4, boot_id=NEW_BOOT), boot_id=NEW_BOOT))
+        assert ledger.admit(said) == [verdict]
+        assert ledger.rebirths == ({make.SOURCE} if asks else set())
+
+    def test_two_births_end_what_only_a_dead_process_ran(self):
+        ledger = Ledger()
+        ledger.admit(status(online=True, boot_id=NEW_BOOT), birth(boot_id=NEW_BOOT, seq=1))
+        ledger.admit(start(5))
+        assert ledger.running() == {(make.KEY, 5)}
+        ledger.admit(birth(boot_id=NEW_BOOT, seq=2))
+        assert (ledger.newest.births_missed, ledger.rebirths) == (1, {make.SOURCE})
+        ledger.admit(birth(boot_id=NEW_BOOT, seq=3))
+        assert (ledger.newest.state, ledger.newest.reason) == (State.CLOSED, Reason.SOURCE_LOST)
+
+    def test_of_a_source_that_was_never_heard_of_nothing_is_doubted(self):
+        ledger = Ledger()
+        assert ledger.admit(start(5), start(6, boot_id=NEW_BOOT)) == [V.STARTED, V.STARTED]
+        assert ledger.rebirths == set()
+
+
 class TestSources:
     def playing(self) -> Ledger:
         ledger = Ledger()

@@ -21,7 +21,7 @@ from controller.domain.model import (
     StreamSpec,
 )
 from controller.domain.observation import Desired, DriftKey, DriftSeen, Freshness, Observed, SessionState
-from controller.domain.plan import DriftClass, DriftKind, Plan, Policy, Verb, plan
+from controller.domain.plan import NEWCOMER, DriftClass, DriftKind, Plan, Policy, Standing, Verb, plan
 from tests.fakes import domain_values as make
 
 STRANGER = StreamId("stream-x")
@@ -30,11 +30,11 @@ ON_P2 = {"proxy_id": make.P2, "boot_id": BootId("boot-2")}
 IDLE = make.view(**ON_P2)
 
 
-def planned(*args, at: float = 0, policy: Policy | None = None, **reading) -> Plan:
+def planned(*args, at: float = 0, policy: Policy | None = None, standing: Standing = NEWCOMER, **reading) -> Plan:
     """Plan for some runs (first) and views (after them)."""
     runs = tuple(arg for arg in args if isinstance(arg, Run))
     views = tuple(arg for arg in args if not isinstance(arg, Run))
-    return plan(Desired(runs, **reading), Observed(views), policy or Policy(), make.later(at))
+    return plan(Desired(runs, **reading), Observed(views), policy or Policy(), make.later(at), standing)
 
 
 def the_run(thought: Plan, stream_id: StreamId = make.ID) -> Run:
@@ -557,6 +557,19 @@ class TestUnknownSessions:
         assert drifts(thought) == [(DriftKind.ORPHAN_UNKNOWN, verb)]
         assert bool(thought.stops) is (verb is Verb.STOP)
         assert bool(thought.actions[0].gate) is (verb is Verb.HOLD)
+
+    @pytest.mark.parametrize(
+        ("heard", "verb"),
+        [
+            pytest.param(0, Verb.HOLD, id="held while sources cannot be heard"),
+            pytest.param(59, Verb.HOLD, id="held for a grace in which they are"),
+            pytest.param(60, Verb.STOP, id="stopped once they could have claimed it"),
+        ],
+    )
+    def test_only_time_in_which_sources_are_heard_is_evidence(self, heard, verb):
+        standing = Standing(heard=timedelta(seconds=heard))
+        thought = planned(make.view(self.UNKNOWN), at=9999, standing=standing, **self.remembered(9))
+        assert drifts(thought) == [(DriftKind.ORPHAN_UNKNOWN, verb)]
 
     def test_a_second_stream_of_a_key_that_runs_elsewhere_has_the_same_grace(self):
         twin = make.view(make.session(stream_id=STRANGER), **ON_P2)

@@ -10,7 +10,7 @@ from controller.domain.budgets import Limits
 from controller.domain.controls import MODE, PAUSE, Scope
 from controller.domain.model import Change, Command, CommandKind, ConditionType, Key, ProxyId, Run, State, StreamId
 from controller.domain.observation import ProxyView
-from controller.domain.plan import Policy
+from controller.domain.plan import Policy, Verb
 from controller.errors import DatabaseUnavailableError
 from controller.proxy_client import fingerprint
 from controller.reconcile import loop
@@ -408,6 +408,20 @@ async def test_an_open_breaker_outlives_its_controller_and_an_approval_releases_
             later.queue.ring_all()
             await until(lambda: not p1.views, "all stopped")
     assert [line["approval"] for line in lines if line["event"] == "breaker.closed"] == [held.digest]
+
+
+async def test_what_nobody_could_claim_stays(database, http, p1):
+    grace = timedelta(seconds=0.01)
+    room = await ControlRoom.open(
+        database, [client_of(http, p1.url)], policy=Policy(orphan_grace=grace, orphan_looks=1)
+    )
+    p1.inject("s-old", stranger("ghost"), 1, 1)
+    room.heard_seconds = 0.0
+    await room.full()
+    await asyncio.sleep(2 * grace.total_seconds())
+    assert [action.verb for action in (await room.full()).actions] == [Verb.HOLD]
+    room.heard_seconds = 1.0
+    assert [action.verb for action in (await room.full()).actions] == [Verb.STOP]
 
 
 async def test_what_waits_for_its_turn_is_looked_at_again_soon(database, http, p1, monkeypatch):
