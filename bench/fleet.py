@@ -5,6 +5,7 @@ one line, the proxies' URLs, and then serves until it is ended.
 """
 
 import asyncio
+import contextlib
 import sys
 
 from aiohttp import web
@@ -71,9 +72,12 @@ def _application(number: int, sessions: int) -> web.Application:
     async def watch(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        while True:
-            await response.write(change)
-            await asyncio.sleep(5)
+        # Whoever watches may leave at any time.
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                await response.write(change)
+                await asyncio.sleep(5)
+        return response
 
     app = web.Application()
     app.router.add_get(f"{contract.PREFIX}/sessions", show)

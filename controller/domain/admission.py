@@ -194,11 +194,12 @@ class Intake:
             epoch = max(event.order.epoch, epoch if previous else 0)
         if previous is not None and previous.run.stream.state.is_active:
             previous.because(event.cause).send(Event.SUPERSEDED, detail=f"epoch {epoch} was announced")
-        draft = lifecycle.begin(event, self._new_id(), epoch=epoch, generation=generation, now=self._now)
+        stream_id = self._new_id()
+        draft = lifecycle.begin(event, stream_id, epoch=epoch, generation=generation, now=self._now)
         if event.source_id != ANONYMOUS:
             draft.set_condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Announced")
-        self._drafts[draft.run.stream.id] = draft
-        self._latest[event.key] = draft.run.stream.id
+        self._drafts[stream_id] = draft
+        self._latest[event.key] = stream_id
         return Verdict.STARTED
 
     def _refresh(self, event: StreamAnnounced, draft: Draft) -> Verdict:
@@ -264,8 +265,8 @@ class Intake:
             return Verdict.ALREADY_ENDED
         if order.seq <= stream.seq:
             return Verdict.STALE
-        draft.because(event.cause).set_seq(order.seq)
-        verdict = self._carry_out(event, draft)
+        verdict = self._carry_out(event, draft.because(event.cause))
+        draft.set_seq(order.seq)
         if verdict is Verdict.ENDED:
             self._raise_floor(event, order)
         return verdict

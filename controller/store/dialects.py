@@ -13,7 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Executable,
+    Insert,
     Table,
     create_engine,
     event,
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from controller.errors import StartupError
-from controller.store import columns
+from controller.store import bulk, columns
 
 Synchronous = Literal["FULL", "NORMAL"]
 
@@ -274,11 +274,11 @@ def upsert(
     With ``newer``, a row is overwritten only by one with a higher value in that column.
     """
     if rows:
-        session.execute(_upsert_statement(_is_sqlite(session), table, tuple(keep), newer), list(rows))
+        bulk.execute(session, _upsert_statement(_is_sqlite(session), table, tuple(keep), newer), rows)
 
 
 @functools.cache
-def _upsert_statement(is_sqlite: bool, table: Table, keep: tuple[str, ...], newer: str | None) -> Executable:
+def _upsert_statement(is_sqlite: bool, table: Table, keep: tuple[str, ...], newer: str | None) -> Insert:
     insert = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
     keys = [column.name for column in table.primary_key]
     changed = [column.name for column in table.columns if column.name not in keys and column.name not in keep]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from controller.domain.model import Command, CommandKind, Key, PlacementState, ProxyId, StreamId
 from controller.domain.observation import StuckCommand
-from controller.store import batches, dialects, rows
+from controller.store import batches, bulk, dialects, rows
 from controller.store.tables import outbox, placements
 
 _IS_PENDING = outbox.c.settled_at.is_(None)
@@ -47,9 +47,8 @@ class Backlog:
 
 
 def add(session: Session, commands: Sequence[Command], *, now: datetime) -> None:
-    """Queue commands that belong to no run's change: stops of sessions that nobody asked for."""
-    if commands:
-        session.execute(insert(outbox), [rows.command_values(command, now) for command in commands])
+    """Queue commands: those of runs' changes, and stops of sessions that nobody asked for."""
+    bulk.execute(session, _INSERT, [rows.command_values(command, now) for command in commands])
 
 
 def due(session: Session, now: datetime, limit: int, proxy_id: ProxyId | None = None) -> tuple[Pending, ...]:
@@ -80,21 +79,20 @@ def read_due(session: Session, limit: int, proxy_id: ProxyId) -> tuple[datetime,
 
 def settle(session: Session, outcomes: Mapping[int, str], *, now: datetime) -> None:
     """Take commands off the queue, by id: they were answered. The rows stay for a while, as history."""
-    if outcomes:
-        values = [{"settled_id": i, "at": now, "how": how} for i, how in outcomes.items()]
-        session.execute(_SETTLE, values)
+    values = [{"settled_id": i, "at": now, "how": how} for i, how in outcomes.items()]
+    bulk.execute(session, _SETTLE, values)
 
 
 def postpone(session: Session, again: Sequence[tuple[Pending, datetime, str]]) -> None:
     """Send commands again, not before a time, because of an error: their result is unknown."""
-    if again:
-        values = [
-            {"postponed_id": pending.id, "tried": pending.attempts + 1, "earliest": earliest, "why_not": error}
-            for pending, earliest, error in again
-        ]
-        session.execute(_POSTPONE, values)
+    values = [
+        {"postponed_id": pending.id, "tried": pending.attempts + 1, "earliest": earliest, "why_not": error}
+        for pending, earliest, error in again
+    ]
+    bulk.execute(session, _POSTPONE, values)
 
 
+_INSERT = insert(outbox)
 _SETTLE = (
     update(outbox)
     .where(outbox.c.id == bindparam("settled_id"), _IS_PENDING)

@@ -32,9 +32,8 @@ from controller.domain.controls import Controls
 from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
-from controller.store import approvals, batches, blocks, breaker, controls, cursors, dialects, drift, outbox, rows
+from controller.store import approvals, batches, blocks, breaker, bulk, controls, cursors, dialects, drift, outbox, rows
 from controller.store.cursors import Page
-from controller.store.tables import outbox as commands
 from controller.store.tables import placements, streams, transitions
 
 # Load
@@ -167,11 +166,11 @@ def save(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
         StaleWriteError: a run was saved by somebody else since it was loaded; nothing of this call may be kept.
     """
     _update_streams(session, [change.run.stream for change in changes if not change.is_new])
-    _insert(session, insert(streams), [_raised(change.run.stream) for change in changes if change.is_new])
+    bulk.execute(session, _INSERT_STREAMS, [_raised(change.run.stream) for change in changes if change.is_new])
     dialects.upsert(session, placements, [rows.placement_values(p) for change in changes for p in change.placements])
-    _insert(session, insert(transitions), [rows.transition_values(t) for change in changes for t in change.transitions])
+    bulk.execute(session, _INSERT_TRANSITIONS, [rows.transition_values(t) for c in changes for t in c.transitions])
     blocks.add(session, [change.block for change in changes if change.block is not None])
-    _insert(session, insert(commands), [rows.command_values(c, now) for change in changes for c in change.commands])
+    outbox.add(session, [command for change in changes for command in change.commands], now=now)
 
 
 def prune(session: Session, *, closed_before: datetime, forgotten_before: datetime, limit: int = 1000) -> int:
@@ -192,10 +191,8 @@ def prune(session: Session, *, closed_before: datetime, forgotten_before: dateti
 def _update_streams(session: Session, changed: Sequence[Stream]) -> None:
     if not changed:
         return
-    values = [_raised(stream) | {"old_id": stream.id, "old_version": stream.version} for stream in changed]
-    # The driver counts the rows of the whole batch; Result types do not know that this one came from an UPDATE.
-    written: Any = session.execute(_UPDATE, values)
-    if written.rowcount != len(changed):
+    values = [_raised(stream) | {"old_version": stream.version} for stream in changed]
+    if bulk.execute(session, _UPDATE, values) != len(changed):
         raise _find_stale(session, changed)
 
 
@@ -206,11 +203,6 @@ def _find_stale(session: Session, changed: Sequence[Stream]) -> StaleWriteError:
     stale = (s for s in changed if s.id not in kept or kept[s.id].stream.version != s.version)
     stream = next(stale, changed[0])
     return StaleWriteError(stream.id, stream.version)
-
-
-def _insert(session: Session, statement: Any, values: Sequence[rows.Values]) -> None:
-    if values:
-        session.execute(statement, values)
 
 
 def _raised(stream: Stream) -> rows.Values:
@@ -249,13 +241,15 @@ _PLACED_OF = _PLACED.where(placements.c.stream_id.in_(bindparam("values", expand
 # A run's key, source, epoch and birth never change.
 _UPDATE = (
     update(streams)
-    .where(streams.c.id == bindparam("old_id"), streams.c.version == bindparam("old_version"))
+    .where(streams.c.id == bindparam("id"), streams.c.version == bindparam("old_version"))
     .values({
         column: bindparam(column.name)
         for column in streams.c
         if column.name not in ("id", "key", "source_id", "epoch", "created_at")
     })
 )  # fmt: skip
+_INSERT_STREAMS = insert(streams)
+_INSERT_TRANSITIONS = insert(transitions)
 
 
 def _load_where(
