@@ -64,11 +64,13 @@ class Lease:
 
 def load(session: Session) -> Lease | None:
     """Return the lease as it is now, held or not; None when nobody ever had it."""
-    query = select(lease).where(lease.c.name == LEADER)
-    row = session.execute(query).one_or_none()
+    row = session.execute(_ROW).one_or_none()
     if row is None:
         return None
     return Lease(Claim(row.holder, row.token), row.expires_at, dialects.db_now(session))
+
+
+_ROW = select(lease).where(lease.c.name == LEADER)
 
 
 def acquire(session: Session, holder: str, ttl: timedelta, *, dead: Claim | None = None) -> Lease:

@@ -8,7 +8,7 @@ import time
 from tests.simulation import report, runner, world
 from tests.simulation.ablation import RULES
 from tests.simulation.corpus import CORPUS
-from tests.simulation.world import Outcome
+from tests.simulation.world import Outcome, Plot
 
 VIOLATIONS_TOLD = 3
 
@@ -16,13 +16,14 @@ VIOLATIONS_TOLD = 3
 def main() -> int:
     """Return the exit code: 1 when a world went wrong that should not, or none where one should."""
     arguments = _parse()
+    plot = world.SHORT if arguments.short else Plot()
     if arguments.seed is not None:
-        return _tell(world.run(arguments.seed))
+        return _tell(world.run(arguments.seed, plot))
     if arguments.ablation:
         return _leave_out_rules(arguments)
     seeds = list(CORPUS) if arguments.corpus else range(arguments.first, arguments.first + arguments.seeds)
     began, outcomes = time.monotonic(), []
-    for outcome in runner.live(seeds, arguments.jobs):
+    for outcome in runner.live(seeds, arguments.jobs, plot):
         outcomes.append(outcome)
         if outcome.violations:
             print(f"seed {outcome.seed}: {'; '.join(outcome.violations[:VIOLATIONS_TOLD])}", flush=True)
@@ -47,6 +48,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=200, help="how many worlds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this world, and tell its story")
+    parser.add_argument("--short", action="store_true", help="a minute of faults instead of two, as in the tests")
     parser.add_argument("--corpus", action="store_true", help="the seeds that once went wrong")
     parser.add_argument("--ablation", action="store_true", help="without each of the rules")
     parser.add_argument("--ablation-seeds", type=int, default=25, help="worlds for each rule")

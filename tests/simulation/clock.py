@@ -111,29 +111,30 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             task = self.create_task(awaitable, context=self._outside)
-            while not task.done():
-                self._step()
+            self._turn(task)
             task.result()
         finally:
             asyncio._set_running_loop(None)
 
-    def _step(self) -> None:
-        self.steps += 1
-        assert self.steps < STEPS_MAX, f"stuck at {self._now:.3f} s"
-        while not self.ready:
-            assert self._timers, "everybody waits for ever"
-            when, _, timer = heapq.heappop(self._timers)
-            if not timer._cancelled:
-                self._now = max(self._now, when)
-                self.ready.append(timer)
-        handle = self.ready.popleft()
-        if handle._cancelled:
-            return
-        process = handle._context.get(PROCESS)
-        if process is not None and process.is_frozen:
-            process.hold_back(handle)
-        else:
-            handle._run()
+    def _turn(self, task: asyncio.Task[None]) -> None:
+        ready, timers, process_of = self.ready, self._timers, PROCESS
+        while not task.done():
+            self.steps += 1
+            assert self.steps < STEPS_MAX, f"stuck at {self._now:.3f} s"
+            while not ready:
+                assert timers, "everybody waits for ever"
+                when, _, timer = heapq.heappop(timers)
+                if not timer._cancelled:
+                    self._now = max(self._now, when)
+                    ready.append(timer)
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(process_of)
+            if process is not None and process.is_frozen:
+                process.hold_back(handle)
+            else:
+                handle._run()
 
     # What asyncio asks of a loop
 

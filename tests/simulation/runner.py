@@ -5,15 +5,16 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 from tests.simulation import world
-from tests.simulation.world import Outcome
+from tests.simulation.world import Outcome, Plot
 
 
-def live(seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
+def live(seeds: Iterable[int], jobs: int, plot: Plot | None = None) -> Iterator[Outcome]:
     """Live through the worlds of these seeds, in order."""
-    return in_processes(world.run, seeds, jobs)
+    return in_processes(partial(world.run, plot=plot), seeds, jobs)
 
 
 def in_processes(run: Callable[[int], Outcome], seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:

@@ -9,12 +9,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.errors import DatabaseUnavailableError
-from controller.store import history, outbox, tables
+from controller.store import engine, history, lease, outbox, tables
 from controller.store.engine import Database
+from controller.store.lease import Claim, Lease
 from tests.simulation.clock import Process
+from tests.simulation.patches import exchanged
+from tests.simulation.session import Means, QuickSession
 from tests.simulation.stage import Stage
 
 
@@ -24,7 +28,8 @@ class _Shared:
     def __init__(self) -> None:
         self.failpoint: Callable[[str], None] = lambda _name: None
         self.clock: Callable[[], str] = lambda: ""
-        self.database = Database("sqlite://", executor="inline", failpoint=self._fail)
+        # The driver keeps what it has compiled; a world has more statements than it would by itself.
+        self.database = Database("sqlite://?cached_statements=1000", executor="inline", failpoint=self._fail)
         tables.metadata.create_all(self.database._writer)
         with self.database._writer.connect() as connection:
             raw = connection.connection.driver_connection
@@ -34,6 +39,7 @@ class _Shared:
         # SQLite's own is asked for the time by ``db_now``, and by nobody else.
         self.raw.create_function("strftime", 2, lambda _format, _when: self.clock())
         self.empty = copy_of(self.raw)
+        self.means = Means(self.database._writer, self.raw)
 
     def _fail(self, name: str) -> None:
         self.failpoint(name)
@@ -63,14 +69,20 @@ class Storage:
         self._shared.clock = lambda: stage.now().isoformat(timespec="milliseconds").removesuffix("+00:00")
         self._shared.failpoint = self._failpoint
 
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """Let the store come to its database by the short way."""
+        with exchanged(engine, "Session", lambda _engine, **_options: QuickSession(self._shared.means)):
+            yield
+
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Look into the database from outside, as nobody in the world can."""
         return self._shared.raw.execute(statement, values).fetchall()
 
     def answer_idle(self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Answer for the two questions that every process repeats all day, where the answer is "nothing new".
+        """Answer for the questions that every process repeats all day, where the answer is "nothing new".
 
-        Computing that takes SQLAlchemy a third of a world's time. Anything else is None, and goes to the real store.
+        Computing that takes a third of a world's time. Anything else is None, and goes to the real store.
         """
         if work is outbox.read_due:
             waits = "SELECT 1 FROM outbox WHERE settled_at IS NULL AND proxy_id = ? LIMIT 1"
@@ -78,6 +90,14 @@ class Storage:
         if work is history.follow:
             is_new = self.query("SELECT 1 FROM transitions WHERE id > ? LIMIT 1", kwargs["after_id"])
             return None if is_new else ()
+        return self._held_lease() if work is lease.load else None
+
+    def _held_lease(self) -> Lease | None:
+        for holder, token, until in self.query("SELECT holder, token, expires_at FROM lease"):
+            expires_at, now = (
+                datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (until, self._shared.clock())
+            )
+            return Lease(Claim(holder, token), expires_at, now) if expires_at > now else None
         return None
 
     def commits_of_others(self, process: Process) -> int:
@@ -122,10 +142,11 @@ class DatabaseOfProcess:
         return result
 
     async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._arrive(f"read {_name(work)}")
-        idle = self._storage.answer_idle(work, args, kwargs)
+        idle = None if self._storage.is_down else self._storage.answer_idle(work, args, kwargs)
         if idle is not None:
+            self._stage.touch(self._process, f"read {_name(work)}", self._stage.chance.weather.crash_at_await)
             return idle
+        await self._arrive(f"read {_name(work)}")
         with self._storage.used_by(self._process, _name(work)) as database:
             result = await database.read(work, *args, **kwargs)
         await self._stage.cross(self._process, f"has read {_name(work)}")

@@ -47,6 +47,10 @@ class Plot:
     blackout_seconds: tuple[float, float] = (2.0, 12.0)
 
 
+SHORT = Plot(fault_seconds=60.0)
+"""As many faults of every kind in a minute, for half of a minute's work: what tests can live through by the hundred."""
+
+
 @dataclass
 class Outcome:
     """What became of a world."""
@@ -226,7 +230,12 @@ def live_in(world: World) -> None:
     """Live through a world, with its clock and its dice."""
     world.post.on_acknowledged = world.watch.acknowledged
     world.storage.on_commit = world.watch.committed
-    with patches.in_world(world.stage, world.post), world.surroundings.given(), world.stage.story.listening():
+    with (
+        patches.in_world(world.stage, world.post),
+        world.surroundings.given(),
+        world.storage.given(),
+        world.stage.story.listening(),
+    ):
         world.stage.loop.run_until(world.live())
 
 
