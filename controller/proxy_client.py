@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -41,6 +42,13 @@ WATCH_LINE_BYTES_MAX = 4 * 1024 * 1024
 
 LIST_BYTES_ON_LOOP_MAX = 64 * 1024
 """A longer list is read on a thread: the loop has others to answer."""
+
+FINGERPRINTS_MAX = 250_000
+"""More than a fleet has streams: with fewer, every cycle would work out all of them anew."""
+
+_READER = ThreadPoolExecutor(1, thread_name_prefix="proxy-lists")
+"""One for all lists of the process. Reading gives the interpreter away only now and then: several at a time take no
+less, and whoever else wants a turn would wait for each of them."""
 
 
 @asynccontextmanager
@@ -81,7 +89,7 @@ class ProxyClient:
         body = await self._call("GET", "/sessions", seconds=self._list_timeout_seconds)
         if len(body) < LIST_BYTES_ON_LOOP_MAX:
             return self._read_list(body)
-        return await asyncio.to_thread(self._read_list, body)
+        return await asyncio.get_running_loop().run_in_executor(_READER, self._read_list, body)
 
     def _read_list(self, body: bytes) -> ProxyView:
         try:
@@ -257,7 +265,7 @@ def _to_wire(key: Key, spec: StreamSpec) -> contract.SessionSpec:
     )
 
 
-@functools.lru_cache(maxsize=50_000)
+@functools.lru_cache(maxsize=FINGERPRINTS_MAX)
 def fingerprint(key: Key, spec: StreamSpec) -> str:
     """Return what a proxy reports as the fingerprint of a session that runs this spec for this key."""
     return contract.digest(_to_wire(key, spec))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic_core import from_json
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -78,7 +79,11 @@ def parse_url(url: str) -> URL:
 
 
 # Rows hold credentials: no error may quote them.
-_COMMON: Mapping[str, Any] = {"json_serializer": columns.dump_json, "hide_parameters": True}
+_COMMON: Mapping[str, Any] = {
+    "json_serializer": columns.dump_json,
+    "json_deserializer": from_json,
+    "hide_parameters": True,
+}
 
 
 def build_engine(
