@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +18,11 @@ RTP_PAYLOAD_BYTES = 7 * 188
 
 
 class RtspServer:
-    """``asked`` counts methods; ``left`` is set when a connection is over."""
+    """``asked`` counts methods; ``left`` is set when a connection is over.
+
+    Media go out beside the transport: ffmpeg says TEARDOWN and closes with media unread, so the next packet meets a
+    reset, and a transport that fails to write throws away what it has not read yet. A camera reads it.
+    """
 
     def __init__(self) -> None:
         self.port = 0
@@ -75,6 +81,13 @@ class RtspServer:
         return ("\r\n".join([f"RTSP/1.0 {status}", *fields]) + "\r\n\r\n" + body).encode()
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
+        connection = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+        connection.setblocking(False)
+        with connection, suppress(ConnectionError):
+            await self._send_media(connection)
+
+    async def _send_media(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         clip, number, sequence = demo.load(), 0, 0
         while True:
             content, start = clip.round(number), 0
@@ -82,11 +95,9 @@ class RtspServer:
                 for at in range(start, piece.end, RTP_PAYLOAD_BYTES):
                     payload = content[at : min(at + RTP_PAYLOAD_BYTES, piece.end)]
                     packet = b"\x80\x21" + (sequence % 65536).to_bytes(2, "big") + bytes(8) + payload
-                    writer.write(b"$\x00" + len(packet).to_bytes(2, "big") + packet)
+                    await loop.sock_sendall(connection, b"$\x00" + len(packet).to_bytes(2, "big") + packet)
                     sequence += 1
                 start = piece.end
-                with suppress(ConnectionError):
-                    await writer.drain()
                 await asyncio.sleep(demo.SLICE_SECONDS)
             number += 1
 

@@ -98,7 +98,7 @@ async def test_a_file_that_cannot_be_played_says_why(local: LocalPolicy, tmp_pat
 
 
 @needs_ffmpeg
-async def test_a_camera_is_read_and_left(camera: RtspServer, local: LocalPolicy):
+async def test_a_camera_is_read_and_told_goodbye(camera: RtspServer, local: LocalPolicy):
     got = b""
     async with asyncio.timeout(20), aclosing(read(camera.url(), local)) as items:
         async for item in items:
@@ -111,10 +111,9 @@ async def test_a_camera_is_read_and_left(camera: RtspServer, local: LocalPolicy)
         assert PASSWORD not in str(ffmpeg.environ())
     assert children() == []
     assert got[::188] == b"\x47" * len(got[::188])
-    # ffmpeg says TEARDOWN and closes with media unread, so that a reset may overtake the word: the end of the connection
-    # is what a camera can rely on.
     async with asyncio.timeout(5):
         await camera.left.wait()
+    assert camera.asked["TEARDOWN"] == 1
 
 
 @needs_ffmpeg
