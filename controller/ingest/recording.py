@@ -69,8 +69,7 @@ class Recorder:
                     await self._pause(attempt)
                 with contextlib.suppress(_RefusedError):
                     return await self._write_when_possible([arrival.event])
-            # At once, before there is room that the event could have had. A full disk refuses this, too. The message
-            # then waits, unacknowledged, for better times.
+            # What refuses this, too, is no fault of the event's. The message then waits, unacknowledged.
             with contextlib.suppress(_RefusedError):
                 recorded = await self._write_when_possible([_unrecordable(arrival.received)])
                 self.unrecordable += 1

@@ -50,10 +50,13 @@ WRITER_LOCK = 0x50454E53
 """The advisory lock every writer holds on Postgres: "PENS"."""
 
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
+# https://sqlite.org/rescode.html: a disk that fails, is full, or takes no new file.
+SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN = 10, 13, 14
 # https://www.postgresql.org/docs/15/errcodes-appendix.html: serialization failure, deadlock, lock not available.
 POSTGRES_RETRYABLE = frozenset({"40001", "40P01", "55P03"})
-# Classes 08 (connection), 53 (resources) and 57 (operator intervention: shutdown, cancelled by timeout).
-POSTGRES_UNAVAILABLE = ("08", "53", "57")
+# Classes 08 (connection), 53 (resources: 53100 is a full disk), 57 (operator intervention: shutdown, cancelled by
+# timeout) and 58 (the system: a file that cannot be read or written).
+POSTGRES_UNAVAILABLE = ("08", "53", "57", "58")
 
 
 # Opening
@@ -189,11 +192,12 @@ def is_conflict(error: DBAPIError) -> bool:
 
 
 def is_unavailable(error: DBAPIError) -> bool:
-    """Whether the database could not be reached, or has gone away."""
+    """Whether the database could not be reached, has gone away, or has no room: another time may be better."""
     if error.connection_invalidated:
         return True
-    if getattr(error.orig, "sqlite_errorcode", None) is not None:
-        return False
+    sqlite_code = getattr(error.orig, "sqlite_errorcode", None)
+    if sqlite_code is not None:
+        return sqlite_code & 0xFF in (SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN)
     sqlstate: str | None = getattr(error.orig, "sqlstate", None)
     if sqlstate is None:
         # libpq could not connect, or lost the server without a word from it.
