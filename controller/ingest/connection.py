@@ -9,6 +9,7 @@ never confirm another message.
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ INBOX_MAX: Final = 10_000
 INBOX_UNCONFIRMED_MAX: Final = 2_000
 """Messages that may wait here for one of QoS 0 to be still accepted."""
 
-USED_OF_PAHO: Final = ("ack", "manual_ack_set", "disconnect", "on_connect", "socket")
+USED_OF_PAHO: Final = ("ack", "manual_ack_set", "disconnect", "on_connect", "on_socket_register_write", "socket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ async def connect(link: Link, *, will: Message, farewell_seconds: float) -> Asyn
     paho.manual_ack_set(True)
     connection = Connection(client, paho, inbox, link)
     _note_session(paho, connection)
+    _register_at_once(paho)
     async with contextlib.AsyncExitStack() as stack:
         with _translated(link):
             try:
@@ -310,6 +312,29 @@ def _note_session(paho: PahoClient, connection: Connection) -> None:
         cast("Any", inform_aiomqtt)(client, userdata, flags, code, properties)
 
     paho.on_connect = on_connect
+
+
+def _register_at_once(paho: PahoClient) -> None:
+    """Have the loop told at once who wants to write.
+
+    aiomqtt tells it with its next round. Where the broker dies in between, that is about a descriptor which is closed
+    by then, or belongs to somebody else.
+    """
+    loop = asyncio.get_running_loop()
+    here = threading.get_ident()
+
+    def register(client: PahoClient, _userdata: Any, sock: Any) -> None:
+        if threading.get_ident() == here:
+            watch(client, sock)
+        else:  # it connects, in a thread
+            loop.call_soon_threadsafe(watch, client, sock)
+
+    def watch(client: PahoClient, sock: Any) -> None:
+        descriptor: int = sock.fileno()
+        if descriptor >= 0 and client.socket() is sock:
+            loop.add_writer(descriptor, client.loop_write)
+
+    paho.on_socket_register_write = register
 
 
 def _tls_context(files: Tls) -> ssl.SSLContext:

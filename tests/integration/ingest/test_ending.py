@@ -1,11 +1,14 @@
 """A subscriber that is told to end does end, whatever the broker does at that moment."""
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from controller.ingest.connection import Link
+from controller.errors import BrokerLostError
+from controller.ingest.connection import Link, Message, connect
 from controller.store.engine import Database
 from tests.fakes.broker import Mosquitto
 from tests.fakes.mqtt import until
@@ -34,3 +37,18 @@ async def test_a_broker_that_goes_in_the_same_moment_does_not_keep_it(
             is_over = task.done()
             task.cancel()
         assert is_over, f"cancelled {turns} turns of the loop after the broker went"
+
+
+async def test_a_broker_that_dies_before_it_can_be_written_to_leaves_no_complaint(mosquitto: Mosquitto):
+    link = Link("127.0.0.1", mosquitto.port, CLIENT_ID)
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context["message"]))
+    with suppress(BrokerLostError):
+        async with connect(link, will=Message("will", b""), farewell_seconds=0.1) as connection:
+            paho = connection._paho
+            paho.socket().shutdown(socket.SHUT_RDWR)
+            paho.publish("t", b"x", qos=1)  # asks to be told when it can write
+            paho.loop_read()  # notices, and closes, before the loop comes round
+            await asyncio.sleep(0)
+            await connection.publish(Message("t", b"y"))
+    assert complaints == []
