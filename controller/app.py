@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 GOODBYE_SECONDS = 3.0
 """How long open requests may take to end once the process has been told to."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 SWITCH_SECONDS = 0.0001
 """How long a thread of the store may keep the interpreter from the loop, which everybody waits for. Python's own 5 ms
 are paid several times for every request, and once for every row that another thread reads from SQLite."""
@@ -59,9 +61,13 @@ def main(settings: Settings) -> None:
 
 async def _run_until_signalled(settings: Settings, listener: socket.socket) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+    # Not by the loop's own handlers: the loop takes them down where it closes, and a second signal would kill.
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     await run(settings, listener, stop)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:

@@ -66,8 +66,9 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Serve on bound sockets until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Not by the loop's own handlers: the loop takes them down where it closes, and a second signal would kill.
     for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     policy = http_policy(settings)
     registry = build_registry(settings, policy)
     pump = serve.Pump()
@@ -90,8 +91,8 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         pumping.cancel()  # 4
         registering.cancel()
     log.info("proxy.stopped")
-    # The loop drops its handlers when it closes; a second signal then must not turn a clean end into a killed one.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def bind(address: Address) -> list[socket.socket]:

@@ -61,3 +61,12 @@ async def test_it_ends_when_its_broker_goes_in_the_same_moment(controller, broke
     assert process.returncode == 0, log.read_text()
     assert time.monotonic() - began < END_SECONDS
     assert b"controller.stopped" in log.read_bytes()
+
+
+async def test_signals_that_repeat_do_not_change_the_exit_code(controller):
+    process, log = controller
+    await until(lambda: b"mqtt.connected" in log.read_bytes(), "connected")
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.0005)
+    assert process.returncode == 0, log.read_text()

@@ -157,7 +157,6 @@ async def test_one_leads_all_serve_and_each_end_of_a_leader_is_survived(
     await shows(three, rest="LIVE", kept="LIVE")
 
 
-@pytest.mark.parametrize("url", ["postgres"], indirect=True)
 async def test_a_leader_that_slept_through_its_lease_does_nothing_when_it_wakes(
     fleet: list[Controller], broker: Mosquitto, p1: FakeProxy
 ):
