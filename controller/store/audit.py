@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from controller.domain.model import BootId, Key, Output, PlacementState, ProxyId, State, StreamId
-from controller.store import batches
+from controller.store import batches, rows
 from controller.store.tables import placements, streams
 
 
@@ -56,9 +56,9 @@ class Reading:
 def read(session: Session, stream_ids: Collection[StreamId] = ()) -> Reading:
     """Read every wish, and the gone ones of these streams, in one snapshot."""
     open_keys = session.execute(select(streams.c.key).where(streams.c.state != State.CLOSED).distinct()).scalars()
-    found = [_wish_from(row) for row in session.execute(_NOT_GONE)]
+    found = [_wish_from(row) for row in session.execute(_NOT_GONE).all()]
     for part in batches.parts(stream_ids):
-        found += [_wish_from(row) for row in session.execute(_GONE, {"values": part})]
+        found += [_wish_from(row) for row in session.execute(_GONE, {"values": part}).all()]
     wishes = {(wish.stream_id, wish.epoch, wish.generation): wish for wish in found}
     return Reading(tuple(sorted(Key(key) for key in open_keys)), wishes)
 
@@ -88,19 +88,24 @@ _GONE = _WISH.where(
 
 
 def _wish_from(row: Row[Any]) -> Wish:
+    # Taken by place, as in _WISH: by name each of them would cost as much as all together.
+    stream_id, generation, proxy_id, boot_id, state, spec_generation, *times, key, epoch, run_state, newest, spec = (
+        tuple(row)
+    )
+    requested_at, stopping_at, gone_at, reply_sequence = times
     return Wish(
-        stream_id=StreamId(row.stream_id),
-        key=Key(row.key),
-        epoch=row.epoch,
-        generation=row.generation,
-        proxy_id=ProxyId(row.proxy_id),
-        boot_id=BootId(row.boot_id),
-        state=PlacementState(row.state),
-        run_is_active=State(row.run_state).is_active,
-        outputs=frozenset(Output(output) for output in row.spec["outputs"]),
-        is_current=row.spec_generation == row.spec_newest,
-        requested_at=row.requested_at,
-        stopping_at=row.stopping_at,
-        gone_at=row.gone_at,
-        reply_sequence=row.reply_sequence,
+        stream_id=StreamId(stream_id),
+        key=Key(key),
+        epoch=epoch,
+        generation=generation,
+        proxy_id=ProxyId(proxy_id),
+        boot_id=BootId(boot_id),
+        state=rows.PLACEMENT_STATES[state],
+        run_is_active=rows.STATES[run_state].is_active,
+        outputs=frozenset([rows.OUTPUTS[output] for output in spec["outputs"]]),
+        is_current=spec_generation == newest,
+        requested_at=requested_at,
+        stopping_at=stopping_at,
+        gone_at=gone_at,
+        reply_sequence=reply_sequence,
     )

@@ -39,16 +39,16 @@ Values = dict[str, Any]
 
 
 # Looked up, a word costs a tenth of what its enum takes to find it; ten thousand rows have some hundred thousand words.
-_STATES = {word.value: word for word in State}
+STATES = {word.value: word for word in State}
 _REASONS = {word.value: word for word in Reason}
 _OUTCOMES = {word.value: word for word in Outcome}
-_OUTPUTS = {word.value: word for word in Output}
+OUTPUTS = {word.value: word for word in Output}
 _ON_EOF = {word.value: word for word in OnEof}
 _PREFERENCES = {word.value: word for word in Prefer}
 _LOOP_RULES = {word.value: word for word in LoopRule}
 _CONDITION_TYPES = {word.value: word for word in ConditionType}
 _STATUSES = {word.value: word for word in ConditionStatus}
-_PLACEMENT_STATES = {word.value: word for word in PlacementState}
+PLACEMENT_STATES = {word.value: word for word in PlacementState}
 _COMMAND_KINDS = {word.value: word for word in CommandKind}
 
 
@@ -74,7 +74,7 @@ def spec_from(values: Mapping[str, Any]) -> StreamSpec:
         upstreams=tuple(
             Upstream(item["url"], _pairs(item["headers"]), item.get("connections_max")) for item in values["upstreams"]
         ),
-        outputs=tuple(_OUTPUTS[output] for output in values["outputs"]),
+        outputs=tuple(OUTPUTS[output] for output in values["outputs"]),
         on_demand=values["on_demand"],
         on_eof=_ON_EOF[values["on_eof"]],
         viewers_max=values.get("viewers_max"),
@@ -124,7 +124,7 @@ def stream_from(row: Row[Any]) -> Stream:
         announced_epoch=row.announced_epoch,
         seq=row.seq,
         source_boot_id=row.source_boot_id,
-        state=_STATES[row.state],
+        state=STATES[row.state],
         spec=spec_from(row.spec),
         created_at=row.created_at,
         state_since=row.state_since,
@@ -170,7 +170,7 @@ def placement_from(row: Row[Any]) -> Placement:
         proxy_id=ProxyId(row.proxy_id),
         boot_id=BootId(row.boot_id),
         spec_generation=row.spec_generation,
-        state=_PLACEMENT_STATES[row.state],
+        state=PLACEMENT_STATES[row.state],
         requested_at=row.requested_at,
         observed_at=row.observed_at,
         stopping_at=row.stopping_at,
@@ -203,8 +203,8 @@ def transition_from(row: Row[Any]) -> Transition:
         epoch=row.epoch,
         at=row.at,
         event=row.event,
-        from_state=None if row.from_state is None else _STATES[row.from_state],
-        to_state=_STATES[row.to_state],
+        from_state=None if row.from_state is None else STATES[row.from_state],
+        to_state=STATES[row.to_state],
         reason=None if row.reason is None else _REASONS[row.reason],
         detail=row.detail,
         cause=Cause(row.actor, row.cause),

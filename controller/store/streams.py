@@ -59,8 +59,8 @@ def load_by_source(session: Session, source_ids: Collection[SourceId]) -> dict[S
 
 def load_unfinished(session: Session) -> list[Run]:
     """Load every run that is not CLOSED or has a placement that is not gone."""
-    found = [rows.stream_from(row) for row in session.execute(_UNFINISHED)]
-    return _join(found, session.execute(_PLACED))
+    found = [rows.stream_from(row) for row in session.execute(_UNFINISHED).all()]
+    return _join(found, session.execute(_PLACED).all())
 
 
 def desired(
@@ -263,11 +263,11 @@ def _load_where(
 
 
 def _load(session: Session, query: Select[Any], parameters: Mapping[str, Any] = MappingProxyType({})) -> list[Run]:
-    found = [rows.stream_from(row) for row in session.execute(query, parameters)]
+    found = [rows.stream_from(row) for row in session.execute(query, parameters).all()]
     placed = [
         row
         for part in batches.parts(stream.id for stream in found)
-        for row in session.execute(_PLACED_OF, {"values": part})
+        for row in session.execute(_PLACED_OF, {"values": part}).all()
     ]
     return _join(found, placed)
 
