@@ -59,7 +59,7 @@ class Stopping:
         newer = [p for p in self._draft.run.wanted if p.generation > placement.generation]
         if self._is_failed(placement) and all(p.proxy_id != placement.proxy_id for p in newer):
             return False
-        return not any(self._scene.session(p) for p in newer)
+        return not any(self._scene.session(p) and not self._is_failed(p) for p in newer)
 
     def _is_failed(self, placement: Placement) -> bool:
         session = self._scene.session(placement)

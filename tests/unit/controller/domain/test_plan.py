@@ -254,6 +254,12 @@ class TestMakeBeforeBreak:
         seen = make.view(make.session(generation=2), **ON_P2)
         assert commands(planned(run, make.view(make.session()), seen)) == [(CommandKind.STOP, make.P1, 1)]
 
+    def test_a_new_session_that_is_over_is_no_replacement(self):
+        over = make.session(generation=2, state=SessionState.FINISHED, finished_reason="failed")
+        run = self.moving(make.placement(STOPPING), make.placement(OBSERVED, generation=2, **ON_P2))
+        thought = planned(run, make.view(make.session()), make.view(over, **ON_P2))
+        assert commands(thought) == [(CommandKind.STOP, make.P2, 2)]
+
     def test_a_new_session_seen_earlier_is_no_permission(self):
         run = self.moving(make.placement(STOPPING), make.placement(OBSERVED, generation=2, **ON_P2))
         unreachable = make.view(make.session(generation=2), freshness=Freshness.STALE, **ON_P2)
