@@ -4,7 +4,7 @@ A rule is switched off here, by exchanging the function that keeps it, and nowhe
 misses is covered by others in this small model; it has a directed test instead, named with it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,7 +66,7 @@ def live_without(rule: Rule, seed: int) -> Outcome:
     return outcome
 
 
-def find(rule: Rule, seeds: range) -> Outcome | None:
+def find(rule: Rule, seeds: Iterable[int]) -> Outcome | None:
     """Return the first world that goes wrong without the rule, and only without."""
     return next((outcome for seed in seeds if (outcome := live_without(rule, seed)).violations), None)
 
