@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, cast
 import aiomqtt
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import ConnectFlags
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -50,7 +51,7 @@ INBOX_MAX: Final = 10_000
 INBOX_UNCONFIRMED_MAX: Final = 2_000
 """Messages that may wait here for one of QoS 0 to be still accepted."""
 
-USED_OF_PAHO: Final = ("ack", "manual_ack_set", "disconnect", "on_connect", "on_socket_register_write", "socket")
+USED_OF_PAHO: Final = ("ack", "manual_ack_set", "loop_misc", "on_connect", "on_socket_register_write", "socket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ async def connect(link: Link, *, will: Message, farewell_seconds: float) -> Asyn
     connection = Connection(client, paho, inbox, link)
     _note_session(paho, connection)
     _register_at_once(paho)
+    _look_every_second(paho)
     async with contextlib.AsyncExitStack() as stack:
         with _translated(link):
             try:
@@ -332,9 +334,26 @@ def _register_at_once(paho: PahoClient) -> None:
     def watch(client: PahoClient, sock: Any) -> None:
         descriptor: int = sock.fileno()
         if descriptor >= 0 and client.socket() is sock:
-            loop.add_writer(descriptor, client.loop_write)
+            # uvloop may refuse: see _look_every_second, which notices in our stead.
+            with contextlib.suppress(RuntimeError):
+                loop.add_writer(descriptor, client.loop_write)
 
     paho.on_socket_register_write = register
+
+
+def _look_every_second(paho: PahoClient) -> None:
+    """Read whenever aiomqtt sees to its timers, whether or not the loop has called.
+
+    A reset makes uvloop give up the socket without a word to those who wait for it: the loss would be noticed when the
+    broker's silence has lasted for longer than the keepalive.
+    """
+    see_to_timers = paho.loop_misc
+
+    def look() -> MQTTErrorCode:
+        paho.loop_read()
+        return see_to_timers()
+
+    paho.loop_misc = look  # type: ignore[method-assign]
 
 
 def _tls_context(files: Tls) -> ssl.SSLContext:

@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+import struct
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+import uvloop
 
 from controller.errors import BrokerLostError
 from controller.ingest.connection import Link, Message, connect
@@ -52,3 +55,35 @@ async def test_a_broker_that_dies_before_it_can_be_written_to_leaves_no_complain
             await asyncio.sleep(0)
             await connection.publish(Message("t", b"y"))
     assert complaints == []
+
+
+def test_a_reset_is_noticed_long_before_the_keepalive():
+    """uvloop calls once for a reset. What lies before it is read then, and no other call follows."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        told = threading.Event()
+        broker = threading.Thread(target=_greet_and_reset, args=(server, told))
+        broker.start()
+
+        async def lose() -> None:
+            link = Link(*server.getsockname(), CLIENT_ID, protocol="3.1.1", keepalive_seconds=600)
+            async with connect(link, will=Message("will", b""), farewell_seconds=0.1) as connection:
+                told.set()
+                broker.join()  # keeps the loop from looking in between
+                [received] = await connection.receive(1, 0)
+                assert received.topic == "t"
+                connection._paho.publish("t", b"", qos=1)  # where the loop has given the socket up: no error
+                async with asyncio.timeout(5):
+                    await connection.receive(1, 0)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(BrokerLostError):
+            runner.run(lose())
+
+
+def _greet_and_reset(server: socket.socket, told: threading.Event) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"\x20\x02\x00\x00")  # CONNACK
+        told.wait(10)
+        connection.sendall(b"\x30\x03\x00\x01t")  # PUBLISH
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
