@@ -204,7 +204,8 @@ class Rooms:
     def _health(self) -> Health:
         if not self.leadership.is_leader:
             has_observed = self.leadership.has_seen_leader and self.observer.rounds > 0
-            return Health(has_observed, is_leader=False, leader=self.leadership.leader, broker="standby")
+            leader, trouble = self.leadership.leader, self.leadership.trouble
+            return Health(has_observed, is_leader=False, leader=leader, broker="standby", database_detail=trouble)
         broker: BrokerState = "connected" if self.leader.subscriber.is_connected else "connecting"
         has_observed = self.leader.reconciler.full_at is not None
         return Health(has_observed, is_leader=True, leader=self.leadership.leader, broker=broker)

@@ -30,6 +30,8 @@ class Health:
     """Who leads, as far as this process knows; empty when nobody does."""
     broker: BrokerState = "connected"
     broker_detail: str = ""
+    database_detail: str = ""
+    """Why nobody can take the lead; empty where nothing is known against it."""
 
 
 @dataclass(frozen=True, slots=True)

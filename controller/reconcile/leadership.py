@@ -57,6 +57,8 @@ class Leadership:
         self.leader = ""
         """Who was last seen to lead; empty when nobody was."""
         self.has_seen_leader = False
+        self.trouble = ""
+        """Why the lease could be neither read nor taken when it was last tried; empty when it could."""
         self.terms = 0
         """Terms begun since the process started."""
         self._database = database
@@ -111,11 +113,14 @@ class Leadership:
                 asked_at = self._clock()
                 known = await self._database.write(lease.acquire, self.holder, self._pace.ttl, dead=dead)
                 if known.claim.holder == self.holder:
+                    self.trouble = ""
                     return self._term_of(known.claim, asked_at)
         except DatabaseError as failed:
+            self.trouble = failed.detail
             log.warning("leadership.unknown", error=str(failed))
             await self._rest(LOOK_SECONDS)
             return None
+        self.trouble = ""
         self._note_leader(known)
         await self._rest(min(LOOK_SECONDS, known.left.total_seconds() + LATE_SECONDS))
         return None

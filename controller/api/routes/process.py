@@ -42,6 +42,9 @@ async def show_alive(services: ServicesHere) -> Response:
 async def show_ready(services: ServicesHere) -> Response:
     health = services.health()
     database = await _check_database(services)
+    if database["ok"] and health.database_detail:
+        # It can be read and not written: a full disk.
+        database = {"ok": False, "detail": health.database_detail}
     observation: schemas.CheckDocument = {
         "ok": health.has_observed,
         "detail": "" if health.has_observed else "the proxies were not listed since start",

@@ -39,6 +39,13 @@ async def test_without_its_database_it_is_not_ready(client: Client, database: Da
     assert (answer.status, answer.json()["database"]["ok"]) == (503, False)
 
 
+async def test_a_database_that_takes_no_lease_is_not_ready(world: World) -> None:
+    world.health = Health(has_observed=True, is_leader=False, database_detail="database or disk is full")
+    answer = await world.client.get("/readyz")
+    assert (answer.status, answer.json()["ready"]) == (503, False)
+    assert answer.json()["database"] == {"ok": False, "detail": "database or disk is full"}
+
+
 async def test_on_its_way_out_it_is_not_ready(world: World) -> None:
     world.stopping.set()
     assert (await world.client.get("/readyz")).status == 503
