@@ -113,10 +113,14 @@ class Campaign:
         """Look until all is right twice in a row; return what is still wrong when the time is over."""
         began = time.monotonic()
         looks_right = 0
+        told: list[str] = []
         while True:
             await asyncio.sleep(STAY_SECONDS if looks_right else LOOK_SECONDS)
             quiet = [] if source.is_quiet else ["the source has not said everything"]
             complaints = quiet + await verdict.look(here, source.ledger)
+            if complaints != told:
+                told = complaints
+                self._tell(f"not yet: {complaints[0]}, and {len(complaints) - 1} more" if complaints else "right")
             looks_right = 0 if complaints else looks_right + 1
             passed = time.monotonic() - began
             if looks_right == 1:
