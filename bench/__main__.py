@@ -13,6 +13,7 @@ from bench.report import Circumstances, Part
 from tests.fakes.broker import MISSING, MOSQUITTO
 
 KINDS = ("media", "streams", "planner", "cycle", "ingest")
+ALONE = tuple(f"media:{chapter}" for chapter in media.CHAPTERS)
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=KINDS, help="measure this, and leave the page alone")
+    parser.add_argument("--only", action="append", choices=KINDS + ALONE, help="measure this, and leave the page alone")
     parser.add_argument("--keep-log", type=Path, help="where to copy the log of the machine that was measured")
     return parser.parse_args()
 
@@ -39,6 +40,8 @@ def _measure(kind: str, log: Path | None) -> Part:
         match kind:
             case "media":
                 return media.measure(Path(home))
+            case _ if kind in ALONE:
+                return media.measure(Path(home), [kind.partition(":")[2]])
             case "planner":
                 return planner.measure()
             case "cycle":

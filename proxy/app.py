@@ -75,19 +75,20 @@ async def run(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     server = web.AppRunner(
         build_web(settings, registry, pump),
         handler_cancellation=True,  # without it a handler outlives its viewer
-        access_log=None,
         shutdown_timeout=HANDLERS_GOODBYE_SECONDS,
     )
     async with asyncio.TaskGroup() as pillars:
         pumping = pillars.create_task(pump.run(), name="pump")
         registering = pillars.create_task(registry.run(), name="registry")
-        await listen(server, sockets)
+        listening = await listen(server, sockets)
         log.info("proxy.started", address=str(settings.http), boot_id=registry.identity.boot_id)
         await stop.wait()
         log.info("proxy.stopping", sessions=len(registry.sessions()))
         registry.close()  # 1
         await asyncio.wait([registering], timeout=SESSIONS_GOODBYE_SECONDS)  # 2
-        await server.cleanup()  # 3
+        for listener in listening:  # 3
+            listener.close()
+        await server.cleanup()
         pumping.cancel()  # 4
         registering.cancel()
     log.info("proxy.stopped")
@@ -116,19 +117,17 @@ def bind(address: Address) -> list[socket.socket]:
     return sockets
 
 
-async def listen(server: web.AppRunner, sockets: Sequence[socket.socket]) -> None:
+async def listen(server: web.AppRunner, sockets: Sequence[socket.socket]) -> Sequence[asyncio.Server]:
     await server.setup()
-    for sock in sockets:
-        await web.SockSite(server, sock, backlog=BACKLOG).start()
+    loop, connect = asyncio.get_running_loop(), partial(serve.connect, server)
+    return [await loop.create_server(connect, sock=sock, backlog=BACKLOG) for sock in sockets]
 
 
 def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.Application:
     """Everything that is answered over HTTP: viewers at the top, the controller below its prefix."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    app.add_routes(
-        serve.routes(
-            registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings), ffmpeg=settings.ffmpeg
-        )
+    serve.mount(
+        app, registry, pump, rule=slow_rule(settings), burst_limits=burst_limits(settings), ffmpeg=settings.ffmpeg
     )
     app.add_routes(publish.routes(registry, PublishPolicy(settings.publish_secret, settings.http.is_loopback)))
     app.add_routes(control.health_routes(registry, pump.dropped))

@@ -35,6 +35,9 @@ def rows(home: Path, source: Source) -> Iterator[Row]:
             yield from _peer_rows(home, source, reference, ours, viewers)
         yield from _delay_rows(ours, theirs)
         yield from _stopped_rows(home, penstock)
+
+
+def rows_of_many(home: Path, source: Source) -> Iterator[Row]:
     with (
         servers.reference(home, source.port, STREAMS) as reference,
         servers.penstock(source.port, STREAMS) as penstock,

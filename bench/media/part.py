@@ -1,9 +1,10 @@
 """The part of the table that is about media."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from bench.media import delivery, joining, memory, segments
 from bench.media.servers import FLUSH_MS
@@ -11,6 +12,14 @@ from bench.media.tools import TICK_MS, Source
 from bench.report import Part, Row, complain
 
 NICENESS = -10
+CHAPTERS: Final[dict[str, Callable[[Path, Source], Iterator[Row]]]] = {
+    "ts": delivery.rows,
+    "many": delivery.rows_of_many,
+    "hls": segments.rows,
+    "joins": joining.rows,
+    "memory": memory.rows,
+}
+"""What can be measured alone, by name."""
 NOTE = (
     f"One source sends 8 Mbit/s of real H.264 every {TICK_MS} ms, each time with a stamp; a load maker in "
     "C opens viewers and throws away in the kernel what it does not look at. The C reference is a plain "
@@ -23,19 +32,19 @@ NOTE = (
 )
 
 
-def measure(home: Path) -> Part:
+def measure(home: Path, chapters: Sequence[str] = tuple(CHAPTERS)) -> Part:
     with suppress(PermissionError):  # else it shares the machine with whatever else runs on equal terms
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     try:
         with Source(home) as source:
-            return Part("Media", NOTE, tuple(_rows(home, source)))
+            return Part("Media", NOTE, tuple(_rows(home, source, chapters)))
     finally:
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def _rows(home: Path, source: Source) -> Iterator[Row]:
-    for chapter in (delivery, segments, joining, memory):
-        for row in chapter.rows(home, source):
+def _rows(home: Path, source: Source, chapters: Sequence[str]) -> Iterator[Row]:
+    for chapter in chapters:
+        for row in CHAPTERS[chapter](home, source):
             complain(f"{row.what}: {row.value} ({row.compared})")
             yield row

@@ -22,6 +22,8 @@ SEGMENT_SECONDS = 4
 SECONDS = 3.0 * SEGMENT_SECONDS
 """Whole segments, or the burst at a segment's beginning would weigh more in one window than in another."""
 COST_MAX = 1.3
+MIRROR_SECONDS = 1.0
+"""The mirror looks so often, each time on a new connection, which is work that nginx does not have."""
 PLAYLIST = "/hls/bench-0/index.m3u8"
 TOKEN = re.compile(r"\?v=[\w-]+")
 
@@ -78,7 +80,7 @@ def _mirrored(home: Path, server: Server) -> Iterator[_Mirror]:
     place.mkdir(parents=True, exist_ok=True)
 
     def follow() -> None:
-        while not over.wait(0.25):
+        while not over.wait(MIRROR_SECONDS):
             text = TOKEN.sub("", fetch("index.m3u8").decode())
             for name in re.findall(r"^\d+\.ts$", text, re.MULTILINE):
                 if not (place / name).exists():

@@ -2,10 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
+from time import time
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 
 from proxy.contract import FinishedReason, Output, Problem
 from proxy.errors import SessionOverError, StartFailedError, ViewerError, ViewerLimitError
@@ -86,6 +90,17 @@ def guarded(handler: Handler) -> Handler:
             return web.Response()  # the viewer is gone: nobody will read it
 
     return guard
+
+
+def plain_head(headers: Mapping[str, str]) -> bytes:
+    """Return the head of an answer that is written past aiohttp."""
+    lines = {**headers, "Date": _date(int(time())), "Server": SERVER_SOFTWARE}
+    return ("HTTP/1.1 200 OK\r\n" + "".join(f"{n}: {v}\r\n" for n, v in lines.items()) + "\r\n").encode()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 async def preflight(_request: web.Request) -> web.StreamResponse:

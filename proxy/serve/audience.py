@@ -38,9 +38,9 @@ BANNED_SECONDS: Final = 60.0
 HUNG_UP_SECONDS: Final = 1.0
 """Who used to ask again on its connections and has closed them all has left after so long."""
 CONNECTIONS_MAX: Final = 8
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16}")
+TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16}")
 
-_Who = tuple[str, str, str]
+Who = tuple[str, str, str]
 """Address, forwarding header and user agent: what viewers without a token can be told apart by."""
 
 
@@ -51,9 +51,9 @@ class Visit:
     token: str
     viewer: Viewer
     session: Session
-    who: _Who
+    who: Who
     seen_at: float
-    connections: deque[BaseTransport] = field(default_factory=lambda: deque(maxlen=CONNECTIONS_MAX))
+    connections: deque[BaseTransport] = field(default_factory=deque)
     """Those that it last asked on."""
     answering: list[Transport] = field(default_factory=list)
     """The connections of its requests that are being answered."""
@@ -73,13 +73,6 @@ class Visit:
     def note_sent(self, size: int) -> None:
         self.viewer.bytes_sent += size
 
-    def note_request(self, connection: BaseTransport | None, now: float) -> None:
-        self.seen_at = now
-        if connection in self.connections:
-            self.keeps_connections = True
-        elif connection is not None:
-            self.connections.append(connection)
-
     def leave(self) -> None:
         """Take it to have left, unless it is being answered or came back before."""
         if not (self.answering or self.came_back or self.is_away):
@@ -97,7 +90,13 @@ class Audience:
 
     def __init__(self) -> None:
         self._visits: dict[str, Visit] = {}
-        self._known: dict[_Who, dict[str, Visit]] = {}
+        self._known: dict[Who, dict[str, Visit]] = {}
+        self._connected: dict[tuple[BaseTransport, str, Who], Visit] = {}
+        """Who asked last on a connection, of each key: behind a reverse proxy several viewers share one."""
+
+    def find(self, token: str, key: str, who: Who, connection: BaseTransport | None) -> Visit | None:
+        """Return the visit of a request, None when it is a new viewer's."""
+        return self._visits.get(token) if token else self._guess(key, who, connection)
 
     def recognise(self, request: web.Request, session: Session, now: float) -> Visit:
         """Return the visit that this request belongs to, entering a new viewer when there is none.
@@ -106,7 +105,7 @@ class Audience:
         """
         who = _who_asks(request)
         token = request.query.get(QUERY) or request.cookies.get(COOKIE) or ""
-        visit = self._visits.get(token) if token else self._guess(request, session.key, who)
+        visit = self.find(token, session.key, who, request.transport)
         if visit is not None and visit.session is session:
             if visit.viewer.over.is_set():
                 raise RefusedError(410, "this viewer has been sent away")
@@ -115,9 +114,22 @@ class Audience:
         else:
             if visit is not None:
                 self._forget(visit)
-            visit = self._welcome(request, session, token if _TOKEN.fullmatch(token) else "", who, now)
-        visit.note_request(request.transport, now)
+            visit = self._welcome(request, session, token if TOKEN.fullmatch(token) else "", who, now)
+        self.note(visit, request.transport, now)
         return visit
+
+    def note(self, visit: Visit, connection: BaseTransport | None, now: float) -> None:
+        """The visit asks for something, on this connection."""
+        visit.seen_at = now
+        if connection is None:
+            return
+        if connection in visit.connections:
+            visit.keeps_connections = True
+        else:
+            if len(visit.connections) == CONNECTIONS_MAX:
+                self._disconnect(visit, visit.connections.popleft())
+            visit.connections.append(connection)
+        self._connected[connection, visit.session.key, visit.who] = visit
 
     @contextmanager
     def answering(self, visit: Visit, request: web.Request) -> Iterator[None]:
@@ -130,10 +142,14 @@ class Audience:
             yield
             visit.served = True
         finally:
-            visit.answering.remove(transport)
-            visit.seen_at = get_running_loop().time()
-            if not visit.served and not visit.answering:
-                self._forget(visit)
+            self.answered(visit, transport)
+
+    def answered(self, visit: Visit, transport: Transport) -> None:
+        """Let go of a visit that was held for an answer on this connection."""
+        visit.answering.remove(transport)
+        visit.seen_at = get_running_loop().time()
+        if not visit.served and not visit.answering:
+            self._forget(visit)
 
     def sweep(self, now: float) -> None:
         """Let those leave that are silent or have to go, and end what is still being sent to the latter."""
@@ -149,16 +165,16 @@ class Audience:
             elif visit.keeps_connections and visit.is_disconnected and now - visit.seen_at > HUNG_UP_SECONDS:
                 visit.leave()
 
-    def _guess(self, request: web.Request, key: str, who: _Who) -> Visit | None:
+    def _guess(self, key: str, who: Who, connection: BaseTransport | None) -> Visit | None:
+        known = self._connected.get((connection, key, who)) if connection is not None else None
+        if known is not None:
+            return known
         candidates = [visit for visit in self._known.get(who, {}).values() if visit.session.key == key]
-        for visit in candidates:
-            if request.transport in visit.connections:
-                return visit
         idle = [visit for visit in candidates if visit.is_disconnected and not visit.answering]
         idle.sort(key=lambda visit: (visit.viewer.over.is_set(), visit.seen_at))
         return next(iter(idle), None)
 
-    def _welcome(self, request: web.Request, session: Session, token: str, who: _Who, now: float) -> Visit:
+    def _welcome(self, request: web.Request, session: Session, token: str, who: Who, now: float) -> Visit:
         for other in self._known.get(who, {}).values():
             if other.session.key != session.key and request.transport in other.connections:
                 other.leave()
@@ -172,13 +188,20 @@ class Audience:
     def _forget(self, visit: Visit) -> None:
         visit.session.leave(visit.viewer)
         self._visits.pop(visit.token, None)
+        while visit.connections:
+            self._disconnect(visit, visit.connections.pop())
         members = self._known.get(visit.who, {})
         members.pop(visit.token, None)
         if not members:
             self._known.pop(visit.who, None)
 
+    def _disconnect(self, visit: Visit, connection: BaseTransport) -> None:
+        place = connection, visit.session.key, visit.who
+        if self._connected.get(place) is visit:
+            del self._connected[place]
 
-def _who_asks(request: web.Request) -> _Who:
+
+def _who_asks(request: web.Request) -> Who:
     forwarded = request.headers.get("X-Forwarded-For", "")
     return request.remote or "", forwarded, request.headers.get("User-Agent", "")
 

@@ -11,14 +11,13 @@ import hashlib
 import re
 from typing import Final
 
-from aiohttp import ETag, web
+from aiohttp import web
 
 from proxy.contract import Output
 from proxy.core.feed import Feed
 from proxy.core.playlist import MediaSegment
 from proxy.errors import SessionOverError
 from proxy.registry import Registry
-from proxy.serve import tcp
 from proxy.serve.answers import CORS, RefusedError, find_even_ended, finished, following, not_yet
 from proxy.serve.audience import COOKIE, QUERY, Audience, Visit
 from proxy.serve.ranges import send_range
@@ -36,6 +35,7 @@ FRAGMENT_TYPE: Final = "video/mp4"
 PLAYLIST_HEADERS: Final = CORS | {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "max-age=3600, immutable"}
 """What a name stands for never changes: numbers only rise, and a segment is a range of bytes that nobody rewrites."""
+OF_BODY: Final = frozenset({"Content-Type", "Content-Encoding"})
 _NEVER: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 _SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.(ts|m4s|mp4)")
 
@@ -66,16 +66,17 @@ class HlsDoor:
     async def look_at_segment(self, request: web.Request) -> web.StreamResponse:
         session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
         name = request.match_info["segment"]
-        _, segment = _segment_of(session, name)
-        response = web.StreamResponse(headers=SEGMENT_HEADERS)
-        response.content_type = _type_of(name)
-        response.content_length = len(segment) if isinstance(segment, bytes) else segment.size
-        return response
+        _, segment = segment_of(session, name)
+        if isinstance(segment, bytes):
+            response = web.StreamResponse(headers=SEGMENT_HEADERS | {"Content-Type": _type_of(name)})
+            response.content_length = len(segment)
+            return response
+        return web.StreamResponse(headers=segment_headers(segment))
 
     async def segment(self, request: web.Request) -> web.StreamResponse:
         session = find_even_ended(self._registry, request.match_info["key"], Output.HLS)
         name = request.match_info["segment"]
-        feed, segment = _segment_of(session, name)
+        feed, segment = segment_of(session, name)
         visit = self._recognise(request, session)
         feed.hold()
         try:
@@ -115,21 +116,30 @@ def _render(session: Session, query: str) -> str | None:
 
 
 def _playlist_response(request: web.Request, text: str, visit: Visit) -> web.StreamResponse:
-    tag = ETag(hashlib.blake2b(text.encode(), digest_size=9).hexdigest(), is_weak=True)
+    takes = takes_gzip(request.headers.get("Accept-Encoding", ""))
+    headers, body = playlist_answer(text, visit, compressed=takes, cookie=request.cookies.get(COOKIE, ""))
     asked = request.if_none_match or ()
-    if any(one.value in (tag.value, "*") for one in asked):
-        response = web.Response(status=304, headers=PLAYLIST_HEADERS)
-    else:
-        body = text.encode()
-        response = web.Response(body=body, headers=PLAYLIST_HEADERS, content_type=PLAYLIST_TYPE)
-        if takes_gzip(request.headers.get("Accept-Encoding", "")):
-            response.body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-            response.headers["Content-Encoding"] = "gzip"
-    response.etag = tag
-    if request.cookies.get(COOKIE) != visit.token:
-        path = f"/hls/{request.match_info['key']}"
-        response.set_cookie(COOKIE, visit.token, path=path, httponly=True, samesite="Lax")
-    return response
+    if any(one.value in (_tag(text), "*") for one in asked):
+        kept = {name: value for name, value in headers.items() if name not in OF_BODY}
+        return web.Response(status=304, headers=kept)
+    return web.Response(body=body, headers=headers)
+
+
+def playlist_answer(text: str, visit: Visit, *, compressed: bool, cookie: str) -> tuple[dict[str, str], bytes]:
+    """Return the headers and the body of a playlist for a viewer who has this cookie."""
+    body = text.encode()
+    headers = PLAYLIST_HEADERS | {"Content-Type": PLAYLIST_TYPE, "ETag": f'W/"{_tag(text)}"'}
+    if compressed:
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    if cookie != visit.token:
+        path = f"/hls/{visit.session.key}"
+        headers["Set-Cookie"] = f"{COOKIE}={visit.token}; HttpOnly; Path={path}; SameSite=Lax"
+    return headers, body
+
+
+def _tag(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=9).hexdigest()
 
 
 def takes_gzip(accepted: str) -> bool:
@@ -141,7 +151,7 @@ def takes_gzip(accepted: str) -> bool:
     return False
 
 
-def _segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment | bytes]:
+def segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment | bytes]:
     """Return the feed and what the name stands for: a segment, or the bytes of an initialisation."""
     match = _SEGMENT_NAME.fullmatch(name)
     feed = session.feed
@@ -157,17 +167,16 @@ def _type_of(name: str) -> str:
     return SEGMENT_TYPE if name.endswith(".ts") else FRAGMENT_TYPE
 
 
+def segment_headers(segment: MediaSegment) -> dict[str, str]:
+    return SEGMENT_HEADERS | {"Content-Type": _type_of(segment.name), "Content-Length": str(segment.size)}
+
+
 async def _send(request: web.Request, feed: Feed, segment: MediaSegment, visit: Visit) -> web.StreamResponse:
     """Send one segment; end the connection when the ring drops it meanwhile."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    sock = tcp.socket_of(transport)
-    if sock is not None:
-        tcp.prepare(sock)
-    response = web.StreamResponse(headers=SEGMENT_HEADERS)
-    response.content_type = _type_of(segment.name)
-    response.content_length = segment.size
+    response = web.StreamResponse(headers=segment_headers(segment))
     await response.prepare(request)
     start = segment.start
     first = (

@@ -16,6 +16,8 @@ from typing import Final
 VANISHED_SECONDS: Final = 8.0
 UNSENT_BYTES_MAX: Final = 512 * 1024
 """So much may wait in a socket beyond what the network takes: more would only be stale when it arrives."""
+UNSENT_SEGMENT_BYTES_MAX: Final = 2 * 1024 * 1024
+"""The same for HLS segments, which are as good later: fewer and larger pieces cost less."""
 _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 4, 2, 2
 _RETRIES_MIN: Final = 2
 _INFO_BYTES: Final = 104
@@ -40,6 +42,11 @@ def prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+
+
+def expect_segments(sock: socket.socket) -> None:
+    """Let more wait in the queue than ``prepare`` does."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_SEGMENT_BYTES_MAX)
 
 
 def has_vanished(sock: socket.socket) -> bool:

@@ -5,18 +5,15 @@ The handler is parked until the viewer has to go, or is cancelled when its conne
 """
 
 import asyncio
-from email.utils import formatdate
 from typing import Final
 
 import structlog
 from aiohttp import web
-from aiohttp.http import SERVER_SOFTWARE
 
 from proxy.contract import Output
 from proxy.core.feed import Feed, Medium
 from proxy.registry import Registry
-from proxy.serve import tcp
-from proxy.serve.answers import CORS, RefusedError, find, following
+from proxy.serve.answers import CORS, RefusedError, find, following, plain_head
 from proxy.serve.burst import QUERY, Burst, BurstLimits, find_start, parse
 from proxy.serve.client import Client, SlowRule
 from proxy.serve.pump import Pump
@@ -31,7 +28,6 @@ HEADERS: Final = CORS | {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would hold back what it gathers
     "Connection": "close",
-    "Server": SERVER_SOFTWARE,
 }
 
 log = structlog.get_logger(__name__)
@@ -92,9 +88,7 @@ class TsDoor:
             raise ConnectionResetError
         await _drain(transport)
         start = find_start(feed, burst, self._burst_limits, asyncio.get_running_loop().time())
-        client = Client(viewer, feed, transport, head=_head(), rule=self._rule, start=start)
-        if client.sock is not None:
-            tcp.prepare(client.sock)
+        client = Client(viewer, feed, transport, head=plain_head(HEADERS), rule=self._rule, start=start)
         try:
             self._pump.admit(client)
             await viewer.over.wait()
@@ -113,11 +107,6 @@ def _refuse_fragments(session: Session) -> None:
 def _burst_of(request: web.Request) -> Burst | None:
     text = request.query.get(QUERY)
     return None if text is None else parse(text)
-
-
-def _head() -> bytes:
-    headers = HEADERS | {"Date": formatdate(usegmt=True)}
-    return ("HTTP/1.1 200 OK\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n").encode()
 
 
 async def _drain(transport: asyncio.WriteTransport) -> None:

@@ -194,6 +194,11 @@ class Session:
         if self.spec.on_demand and not self._is_frequented():
             self._unwant()
 
+    @property
+    def is_started(self) -> bool:
+        """Whether a viewer who has entered would be given a picture at once."""
+        return not self.over and self._gate.is_open and self.feed is not None and self.feed.joinable
+
     async def started(self) -> None:
         """Return when a viewer could be given a picture; raise StartFailedError or SessionOverError when it cannot."""
         if not self.over and not self._is_held():

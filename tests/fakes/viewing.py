@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from ssl import SSLContext
 from typing import Any
 
@@ -18,7 +18,7 @@ from proxy.core.feed import Feed
 from proxy.core.rota import Backoff
 from proxy.registry import Identity, Registry
 from proxy.segments import MemfdSegment
-from proxy.serve import Pump, routes
+from proxy.serve import Pump, connect, mount
 from proxy.serve.client import SlowRule
 from proxy.session import Session, SessionLimits, SessionPorts, ViewerGauge
 from proxy.upstream.pull import PullLimits, PullPorts
@@ -157,12 +157,11 @@ async def place(
     registry = Registry(identity, ports, sessions_max=10, admit=lambda _spec: None)
     registry.synced = True
     app = web.Application()
-    app.add_routes(list(routes(registry, pump, rule=rule)))
+    mount(app, registry, pump, rule=rule)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    here = Place(runner.addresses[0][1], registry, pump, tap)
+    server = await asyncio.get_running_loop().create_server(partial(connect, runner), "127.0.0.1", 0, ssl=tls)
+    here = Place(server.sockets[0].getsockname()[1], registry, pump, tap)
     async with asyncio.TaskGroup() as group:
         pumping = group.create_task(pump.run())
         group.create_task(registry.run())
@@ -173,6 +172,7 @@ async def place(
             for answer in here.answers:
                 await answer.close()
             registry.close()
+            server.close()
             await runner.cleanup()
             pumping.cancel()
 

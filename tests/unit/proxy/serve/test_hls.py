@@ -5,7 +5,7 @@ import subprocess
 import m3u8
 import pytest
 
-from proxy.serve import audience, hls
+from proxy.serve import audience, hls, tcp
 from tests.fakes.viewing import MIB, Answer, Place, again, clip, decode_errors, place, until
 
 
@@ -311,7 +311,11 @@ def test_an_ended_stream_is_played_to_its_end(run) -> None:
     run(story)
 
 
-def test_a_segment_that_the_ring_drops_while_it_is_sent_ends_the_connection(run) -> None:
+def test_a_segment_that_the_ring_drops_while_it_is_sent_ends_the_connection(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "UNSENT_SEGMENT_BYTES_MAX", 64 * 1024)
+
     async def story() -> None:
         async with place(ring_bytes_max=8 * MIB) as here:
             session = here.run("cam")
