@@ -19,8 +19,10 @@ from proxy.serve.crowd import Crowd
 
 FLUSH_SECONDS: Final = 0.05
 SWEEP_SECONDS: Final = 1.0
-TURN_CLIENTS: Final = 128
-"""After so many viewers the loop gets a turn in the middle of a flush."""
+AT_ONCE_CLIENTS: Final = 128
+"""So many viewers are flushed in one go, as soon as their feed has grown."""
+TURN_CLIENTS: Final = 64
+"""Of more than those, after so many the loop has its turn: whoever comes needs several until the first byte."""
 CAUSES: Final = ("too_slow", "gone", "vanished", "failed")
 """Why a viewer is dropped: by the slow-viewer rule, its connection broke, its machine answers no more, our fault."""
 GOODBYE_SECONDS: Final = 1.0
@@ -102,7 +104,7 @@ class Pump:
         due_at = crowd.due_at(self._flush_seconds)
         if now < due_at:
             self._look_at(due_at)
-        elif len(crowd.clients) <= TURN_CLIENTS:
+        elif len(crowd.clients) <= AT_ONCE_CLIENTS:
             crowd.flush(crowd.begin(now), now)
             self._expect(crowd)
         else:

@@ -6,7 +6,7 @@ from proxy.core.feed import Feed
 from proxy.segments import MemfdSegment
 from proxy.serve import tcp
 from proxy.serve.client import Client, SlowRule
-from proxy.serve.pump import TURN_CLIENTS, Pump
+from proxy.serve.pump import AT_ONCE_CLIENTS, Pump
 from proxy.session import Viewer
 from tests.fakes import transport_packets as ts
 from tests.fakes.viewing import clip, place, until
@@ -18,7 +18,7 @@ def test_everybody_is_served_when_there_are_many(run) -> None:
             session = here.run("cam")
             media = clip(5)
             here.tap.pour(media[:200_000])
-            viewers = [await here.ask("/ts/cam", limit=1 << 22) for _ in range(TURN_CLIENTS + 10)]
+            viewers = [await here.ask("/ts/cam", limit=1 << 22) for _ in range(AT_ONCE_CLIENTS + 10)]
             here.tap.pour(media[200_000:])
             await until(here.tap.chunks.empty)
             await until(lambda: all(one.position == session.feed.head for one in session.viewers.values()))
