@@ -337,9 +337,9 @@ def test_a_slow_viewer_is_moved_at_a_packet_and_told_of_the_jump(run) -> None:
             assert counters_continue(body)
             assert len(body) < 16 * MIB
             assert here.pump.dropped["too_slow"] == 0
-            jump = re.search(rb"\x47\x00\x00[\x20-\x2f]\xb7\x80", body)
-            assert jump is not None
-            assert decode_errors(body[jump.start() :]) == ""
+            jumps = [jump.start() for jump in re.finditer(rb"\x47\x00\x00[\x20-\x2f]\xb7\x80", body)]
+            assert len(jumps) == viewer.moves  # on a busy machine it may be moved once more before it is resumed
+            assert decode_errors(body[jumps[-1] :]) == ""
 
     run(story)
 
