@@ -118,7 +118,7 @@ def test_a_failed_start_is_never_a_200(run) -> None:
 @pytest.mark.parametrize("limited", ["the proxy", "the stream"])
 def test_whoever_is_full_says_so(run, limited: str) -> None:
     async def story() -> None:
-        async with place(viewers_max=1 if limited == "the proxy" else 9) as here:
+        async with place(viewers_max=1 if limited == "the proxy" else 9, linger_seconds=10) as here:
             here.run("cam", viewers_max=1 if limited == "the stream" else None)
             here.run("other")
             here.tap.pour(clip(5))
