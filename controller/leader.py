@@ -3,10 +3,14 @@
 Tied together here and not in ``app``, because it comes and goes while the process lives. Decides nothing.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import structlog
 
 from controller import figures
 from controller.api.services import Figure
@@ -15,6 +19,7 @@ from controller.domain.mass_end import WINDOW
 from controller.domain.model import Key, Run, SourceId, Stream, StreamId
 from controller.domain.plan import Policy
 from controller.domain.verdicts import Verdict
+from controller.errors import DatabaseError
 from controller.ingest.connection import Link
 from controller.ingest.follower import StateFollower
 from controller.ingest.outgoing import Outbox
@@ -31,6 +36,11 @@ from controller.store import history, record, sources, streams
 from controller.store.engine import Database
 from controller.store.record import Recorded
 from controller.store.term import Term
+
+log: Final = structlog.get_logger()
+
+BIRTHS_SECONDS: Final = 600.0
+"""Every source is asked for a birth this often, whatever it said before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ class Leader:
             "subscriber": self.subscriber.run,
             "follower": self.follower.run,
             "housekeeper": self._housekeeper.run,
+            "births": self._keep_asking,
         }
 
     def wake(self, keys: Iterable[Key]) -> None:
@@ -115,6 +126,15 @@ class Leader:
     def ask_for_births(self, source_ids: Iterable[SourceId]) -> None:
         for source_id in source_ids:
             self.outbox.ask_for_birth(source_id)
+
+    async def _keep_asking(self) -> None:
+        """Ask without a reason: a broker whose queue was full has dropped in silence what only a birth can tell."""
+        while True:
+            await asyncio.sleep(BIRTHS_SECONDS)
+            try:
+                await self._ask_every_source()
+            except DatabaseError as failed:
+                log.warning("births.not_asked", error=str(failed))
 
     async def _ask_every_source(self) -> None:
         self.ask_for_births([source.id for source in await self._database.read(sources.load_all)])

@@ -1,12 +1,16 @@
 """What is built for a term, and what is left of it when the term is over."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
-from controller.domain.model import Key, SourceId, StreamId
+from controller import leader as leader_module
+from controller.domain.events import SourceReported
+from controller.domain.model import Cause, Key, SourceId, StreamId
 from controller.domain.plan import Policy
 from controller.errors import LeaseLostError
 from controller.ingest.connection import Link
@@ -16,8 +20,12 @@ from controller.leader import Leader, Means
 from controller.reconcile.housekeeping import Retention
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
+from controller.store import record
 from tests.fakes.api_world import open_database
 from tests.fakes.control_room import lead
+from tests.fakes.mqtt import until
+
+PILLARS = {"reconciler", "dispatcher", "subscriber", "follower", "housekeeper", "births"}
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ async def test_a_leader_looks_at_everything_first(means):
     made, _ = means
     leader = Leader(await lead(made.database), made)
     await made.queue.take()
-    assert set(leader.pillars()) == {"reconciler", "dispatcher", "subscriber", "follower", "housekeeper"}
+    assert set(leader.pillars()) == PILLARS
     assert (await made.queue.take()).is_full
     assert (await leader.reconciler.cycle(Look(None))).is_empty
 
@@ -78,3 +86,29 @@ async def test_its_figures_begin_at_zero(means):
     made, _ = means
     figures = {one.name: one.samples[0][1] for one in Leader(await lead(made.database), made).figures()}
     assert figures["commands_answered"] == figures["mqtt_received"] == figures["mqtt_batches"] == 0
+
+
+async def test_sources_are_asked_for_births_without_a_reason(means, monkeypatch):
+    made, _ = means
+    monkeypatch.setattr(leader_module, "BIRTHS_SECONDS", 0.01)
+    leader = Leader(await lead(made.database), made)
+    reported = SourceReported(SourceId("enc-1"), "boot-1", True, Cause("source:enc-1", "test"))
+    await made.database.write(record.record_now, [reported], new_id=made.new_id)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        asking = group.create_task(leader.pillars()["births"](), name="births")
+        entry = await leader.outbox.take()
+        asking.cancel()
+    assert entry.message.topic.endswith("sources/enc-1/command")
+
+
+async def test_a_database_that_is_away_ends_no_term_for_that(means, monkeypatch):
+    made, _ = means
+    monkeypatch.setattr(leader_module, "BIRTHS_SECONDS", 0.01)
+    leader = Leader(await lead(made.database), made)
+    await made.database.dispose()
+    with structlog.testing.capture_logs() as lines:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            asking = group.create_task(leader.pillars()["births"](), name="births")
+            await until(lambda: len(lines) > 1, "tried twice")
+            asking.cancel()
+    assert {line["event"] for line in lines} == {"births.not_asked"}
