@@ -222,6 +222,7 @@ async def connect(link: Link, *, will: Message, farewell_seconds: float) -> Asyn
     client = await _build(link, will, inbox)
     paho = _paho_of(client)
     paho.manual_ack_set(True)
+    paho.disable_logger()  # it logs as errors what it raises or returns as well: a broker that went
     connection = Connection(client, paho, inbox, link)
     _note_session(paho, connection)
     _register_at_once(paho)

@@ -1,6 +1,7 @@
 """A subscriber that is told to end does end, whatever the broker does at that moment."""
 
 import asyncio
+import logging
 import socket
 import struct
 import threading
@@ -57,7 +58,7 @@ async def test_a_broker_that_dies_before_it_can_be_written_to_leaves_no_complain
     assert complaints == []
 
 
-def test_a_reset_is_noticed_long_before_the_keepalive():
+def test_a_reset_is_noticed_long_before_the_keepalive(caplog: pytest.LogCaptureFixture):
     """uvloop calls once for a reset. What lies before it is read then, and no other call follows."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         told = threading.Event()
@@ -77,6 +78,7 @@ def test_a_reset_is_noticed_long_before_the_keepalive():
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(BrokerLostError):
             runner.run(lose())
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def _greet_and_reset(server: socket.socket, told: threading.Event) -> None:
