@@ -40,7 +40,7 @@ from tests.fakes.subscriber_process import CLIENT_ID, build
 STREAMS = 2_000
 EVENTS = 2 * STREAMS
 """A start and an end of each."""
-BATCH = 200
+BATCH = 400
 ROUNDS = 3
 DRAIN_SECONDS_MAX = 120.0
 TOPICS = "penstock/v1/sources/bench/#"

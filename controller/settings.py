@@ -178,7 +178,7 @@ class Settings(DatabaseSettings):
     mqtt_key_file: OptionalPath = Field(None, description="Key (PEM) of the client certificate.")
     mqtt_keepalive_seconds: PositiveInt = Field(15, description="A silent broker is given up after 1.5 times this.")
     mqtt_batch_max: PositiveInt = Field(
-        200, description="Messages recorded in one commit, at most. MQTT 3.1.1 is held to 20 whatever this says."
+        400, description="Messages recorded in one commit, at most. MQTT 3.1.1 is held to 20 whatever this says."
     )
     mqtt_batch_seconds: PositiveFloat = Field(0.02, description="How long a commit waits for more messages.")
     allow_anonymous_topics: bool = Field(

@@ -49,7 +49,7 @@ RECONNECT: Final = Backoff(0.5, 30.0)
 class Pace:
     """How messages are gathered, and how long the broker is waited for."""
 
-    batch_max: int = 200
+    batch_max: int = 400
     batch_seconds: float = 0.01
     reconnect: Backoff = RECONNECT
     farewell_seconds: float = 2.0

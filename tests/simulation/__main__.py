@@ -51,7 +51,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a minute of faults instead of two, as in the tests")
     parser.add_argument("--corpus", action="store_true", help="the seeds that once went wrong")
     parser.add_argument("--ablation", action="store_true", help="without each of the rules")
-    parser.add_argument("--ablation-seeds", type=int, default=25, help="worlds for each rule")
+    parser.add_argument("--ablation-seeds", type=int, default=48, help="worlds for each rule")
     parser.add_argument("--report", action="store_true", help="write docs/reference/reliability.md")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""What many worlds came to, as the page ``docs/reference/reliability.md``: figures of real runs, never written by hand."""
+"""What many worlds came to, as the page ``docs/reference/reliability.md``: figures of real runs."""
 
 import platform
 import subprocess
@@ -17,9 +17,12 @@ PAGE = ROOT / "docs" / "reference" / "reliability.md"
 
 HEAD = """# Reliability
 
-Written by `make simulate ARGS=--report`, from the simulator: real controllers in worlds of faults, each from one seed
+The first two parts are written by `make simulate ARGS=--report`, from the simulator: real controllers in worlds of faults, each from one seed
 ([how it works](../explanation/simulation.md)). What it does not know of stands [there](../explanation/simulation.md), too.
 """
+
+REAL = "\n## Real processes\n"
+"""What stands from here on is written by hand, after ``make chaos``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,10 @@ class _Without:
 
 
 def write(outcomes: Sequence[Outcome], seconds: float, missed: Iterable[Missed]) -> None:
-    PAGE.write_text("\n".join([HEAD, *_circumstances(), "", *_figures(outcomes, seconds), "", *_ablation(missed), ""]))
+    """Write the page anew, but for what was found with real processes."""
+    _, heading, found = PAGE.read_text().partition(REAL)
+    parts = [HEAD, *_circumstances(), "", *_figures(outcomes, seconds), "", *_ablation(missed), ""]
+    PAGE.write_text("\n".join(parts) + heading + found)
 
 
 def _circumstances() -> Iterable[str]:
