@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "reference" / "reliability.md"
 
 HEAD = """# Reliability
 
-The first two parts are written by `make simulate ARGS=--report`, from the simulator: real controllers in worlds of faults, each from one seed
-([how it works](../explanation/simulation.md)). What it does not know of stands [there](../explanation/simulation.md), too.
+The first two parts are written by `make simulate ARGS=--report`, from the simulator: real controllers in worlds of
+faults, each from one seed ([how it works](../explanation/simulation.md)). What it does not know of stands there, too.
 """
 
 REAL = "\n## Real processes\n"
