@@ -305,6 +305,13 @@ class Draft:
 
     def _note(self, event: str, detail: str) -> None:
         """Write a row of history that moves nothing."""
+        self._write_row(event, self.stream.state, detail)
+
+    def record_birth(self) -> None:
+        """Write the first row of the run's history."""
+        self._write_row("announced", None, "")
+
+    def _write_row(self, event: str, from_state: State | None, detail: str) -> None:
         stream = self.stream
         self._transitions.append(
             Transition(
@@ -313,28 +320,10 @@ class Draft:
                 epoch=stream.epoch,
                 at=self._now,
                 event=event,
-                from_state=stream.state,
+                from_state=from_state,
                 to_state=stream.state,
                 reason=None,
                 detail=detail,
-                cause=self._cause,
-            )
-        )
-
-    def record_birth(self) -> None:
-        """Write the first row of the run's history."""
-        stream = self.stream
-        self._transitions.append(
-            Transition(
-                stream_id=stream.id,
-                key=stream.key,
-                epoch=stream.epoch,
-                at=self._now,
-                event="announced",
-                from_state=None,
-                to_state=stream.state,
-                reason=None,
-                detail="",
                 cause=self._cause,
             )
         )

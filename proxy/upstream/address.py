@@ -7,6 +7,7 @@ are really connected to: literals in URLs and every resolved name, for the first
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from proxy.errors import UpstreamForbiddenError
 
@@ -27,6 +28,18 @@ WRAPPERS: Final = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network
 NAME: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252}[A-Za-z0-9_])?\.?")
 CONTROLS: Final = re.compile(r"[\x00-\x20\x7f]")
 """No URL holds these, a space among them."""
+
+
+def split(url: str) -> tuple[SplitResult, int | None]:
+    """Return the parts of a URL and its port; raise UpstreamForbiddenError when it cannot be read."""
+    if CONTROLS.search(url):
+        raise UpstreamForbiddenError("the upstream's URL has a space or a control character")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UpstreamForbiddenError("the upstream's URL cannot be read") from None
+    return parts, port
 
 
 def is_literal(text: str) -> bool:

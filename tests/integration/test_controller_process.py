@@ -6,26 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.broker import MISSING, MOSQUITTO, Mosquitto, free_port
+from tests.fakes.broker import Mosquitto, free_port
 from tests.fakes.mqtt import until
 
 END_SECONDS = 5.0
 """A moment is expected; a machine under load may take longer. Who hangs takes for ever."""
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    if MOSQUITTO is None:
-        pytest.skip(MISSING)
-    made = Mosquitto(tmp_path)
-    await made.start()
-    yield made
-    made.stop(kill=True)
 
 
 @pytest.fixture

@@ -10,14 +10,12 @@ import pytest
 
 from controller.store import migrate
 from proxy import contract
-from tests.fakes import broker as brokers
 from tests.fakes import postgres
 from tests.fakes.broker import Mosquitto
 from tests.fakes.controller_process import Controller, controllers
 from tests.fakes.mqtt import Source, until
-from tests.fakes.proxy import FakeProxy, fake_proxy
+from tests.fakes.proxy import FakeProxy
 
-TOKEN = "x" * 32
 LEASE_SECONDS = 5.0
 QUICK = {"lease_seconds": str(LEASE_SECONDS), "lease_renew_seconds": "1", "resync_seconds": "60"}
 """A resync that no test waits for: what is done, is done because somebody was told."""
@@ -39,26 +37,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    if brokers.MOSQUITTO is None:
-        pytest.skip(brokers.MISSING)
-    made = Mosquitto(tmp_path)
-    await made.start()
-    yield made
-    made.stop(kill=True)
-
-
-@pytest.fixture
-async def p1() -> AsyncIterator[FakeProxy]:
-    async with fake_proxy("p1", token=TOKEN) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def fleet(tmp_path: Path, url: str, broker: Mosquitto, p1: FakeProxy) -> AsyncIterator[list[Controller]]:
     """Three controllers that nobody has started yet."""
     mqtt_url = f"mqtt://127.0.0.1:{broker.port}"
-    settings = {**QUICK, "database_url": url, "mqtt_url": mqtt_url, "proxies": p1.url, "control_token": TOKEN}
+    settings = {**QUICK, "database_url": url, "mqtt_url": mqtt_url, "proxies": p1.url, "control_token": p1.token}
     async with controllers(tmp_path, "one", "two", "three", **settings) as made:
         yield made
 

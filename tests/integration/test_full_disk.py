@@ -7,13 +7,11 @@ import pytest
 
 from controller.store import migrate
 from tests.chaos import places
-from tests.fakes import broker as brokers
 from tests.fakes.broker import Mosquitto
 from tests.fakes.controller_process import Controller, controllers
 from tests.fakes.mqtt import Source, until
-from tests.fakes.proxy import FakeProxy, fake_proxy
+from tests.fakes.proxy import FakeProxy
 
-TOKEN = "x" * 32
 MEGABYTES = 8
 KEYS = tuple(f"cam-{number}" for number in range(30))
 QUICK = {"lease_seconds": "3", "lease_renew_seconds": "1"}
@@ -30,27 +28,11 @@ def disk(tmp_path: Path) -> Iterator[places.Disk]:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    if brokers.MOSQUITTO is None:
-        pytest.skip(brokers.MISSING)
-    made = Mosquitto(tmp_path)
-    await made.start()
-    yield made
-    made.stop(kill=True)
-
-
-@pytest.fixture
-async def p1() -> AsyncIterator[FakeProxy]:
-    async with fake_proxy("p1", token=TOKEN) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def controller(tmp_path: Path, disk: places.Disk, broker: Mosquitto, p1: FakeProxy) -> AsyncIterator[Controller]:
     url = f"sqlite:///{disk.folder / 'penstock.db'}"
     migrate.upgrade(url)
     mqtt_url = f"mqtt://127.0.0.1:{broker.port}"
-    given = {**QUICK, "database_url": url, "mqtt_url": mqtt_url, "proxies": p1.url, "control_token": TOKEN}
+    given = {**QUICK, "database_url": url, "mqtt_url": mqtt_url, "proxies": p1.url, "control_token": p1.token}
     async with controllers(tmp_path, "one", **given) as [made]:
         await made.start()
         await until(made.leads, "it leads")

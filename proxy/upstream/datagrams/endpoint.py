@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl
 
 from proxy.errors import UpstreamForbiddenError
 from proxy.upstream import address
@@ -37,13 +37,7 @@ class Endpoint:
 
 def parse(url: str) -> Endpoint:
     """Raise UpstreamForbiddenError with a text for the one who wrote the URL."""
-    if address.CONTROLS.search(url):
-        raise UpstreamForbiddenError("the upstream's URL has a space or a control character")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise UpstreamForbiddenError("the upstream's URL cannot be read") from None
+    parts, port = address.split(url)
     if not port:
         raise UpstreamForbiddenError(f"{parts.scheme} needs a port, as in {parts.scheme}://239.0.0.1:5000")
     if parts.path not in {"", "/"} or parts.fragment:

@@ -23,7 +23,7 @@ from proxy.errors import (
     UpstreamLostError,
     UpstreamUnreachableError,
 )
-from proxy.upstream.address import CONTROLS, is_host
+from proxy.upstream.address import CONTROLS, is_host, split
 from proxy.upstream.ffmpeg import complaints
 from proxy.upstream.ffmpeg.child import Child
 from proxy.upstream.items import Reader
@@ -70,13 +70,7 @@ class Source:
 
 def parse(url: str, policy: FfmpegPolicy) -> Source:
     """Return what is to be read; raise UpstreamForbiddenError when it may not or cannot be here."""
-    if CONTROLS.search(url):
-        raise UpstreamForbiddenError("the upstream's URL has a space or a control character")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise UpstreamForbiddenError("the upstream's URL cannot be read") from None
+    parts, port = split(url)
     _program(parts.scheme, policy)
     if parts.scheme == "file":
         return Source("file", url, path=_path(url, policy))

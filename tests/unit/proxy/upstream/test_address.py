@@ -18,6 +18,19 @@ def test_other_addresses_are_not(ip: str):
     assert not address.is_forbidden(ip)
 
 
+def test_a_url_is_taken_apart_or_refused_in_words():
+    parts, port = address.split("rtsp://user@[2001:db8::1]:8554/live")
+    assert (parts.scheme, parts.hostname, port) == ("rtsp", "2001:db8::1", 8554)
+    assert address.split("srt://cam/")[1] is None
+    for url, said in {
+        "udp://a b:1": "space",
+        "udp://cam:99999": "cannot be read",
+        "udp://[::1:1": "cannot be read",
+    }.items():
+        with pytest.raises(UpstreamForbiddenError, match=said):
+            address.split(url)
+
+
 def test_names_are_left_to_the_resolver():
     address.check_literal("cam.lan")
     with pytest.raises(UpstreamForbiddenError):
