@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,7 +16,7 @@ import uvicorn
 import uvloop
 from typing_extensions import override
 
-from controller import telemetry
+from controller import signals, telemetry
 from controller.errors import StartupError
 from controller.proxy_client import http_session
 from controller.rooms import Rooms, clients
@@ -29,8 +28,6 @@ log = structlog.get_logger(__name__)
 
 GOODBYE_SECONDS = 3.0
 """How long open requests may take to end once the process has been told to."""
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 SWITCH_SECONDS = 0.0001
 """How long a thread of the store may keep the interpreter from the loop, which everybody waits for. Python's own 5 ms
@@ -60,14 +57,8 @@ def main(settings: Settings) -> None:
 
 
 async def _run_until_signalled(settings: Settings, listener: socket.socket) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    # Not by the loop's own handlers: the loop takes them down where it closes, and a second signal would kill.
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await run(settings, listener, stop)
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    with signals.stopping() as stop:
+        await run(settings, listener, stop)
 
 
 async def run(settings: Settings, listener: socket.socket, stop: asyncio.Event) -> None:

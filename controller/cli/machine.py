@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from controller import settings, telemetry
+from controller import settings, signals, telemetry
 from controller.cli import files, process, supervisor
 from controller.cli.supervisor import Child, penstock
 from controller.errors import StartupError
@@ -146,11 +146,9 @@ def _parse_broker(text: str) -> Address:
 
 
 async def _run(machine: Machine, environment: dict[str, str]) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await supervisor.run_once("the database's migration", supervisor.penstock("db", "upgrade"), environment)
-    await supervisor.keep(_stages(machine), environment, stop, lambda: click.echo(_welcome(machine)))
+    with signals.stopping(signal.SIGHUP) as stop:
+        await supervisor.run_once("the database's migration", supervisor.penstock("db", "upgrade"), environment)
+        await supervisor.keep(_stages(machine), environment, stop, lambda: click.echo(_welcome(machine)))
 
 
 def _stages(machine: Machine) -> list[list[Child]]:

@@ -68,12 +68,11 @@ def run(main: Callable[["asyncio.Event"], Awaitable[None]]) -> None:
 
     import uvloop
 
+    from controller import signals
+
     async def run_until_stopped() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await main(stop)
+        with signals.stopping() as stop:
+            await main(stop)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_until_stopped())

@@ -69,15 +69,22 @@ def test_a_child_whose_supervisor_is_gone_already_does_not_start():
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_a_process_ends_when_asked():
+def test_a_process_ends_when_asked_and_is_not_hurried():
     code = (
         "from controller.cli import process\n"
-        "async def main(stop):\n print('up', flush=True)\n await stop.wait()\n print('down', flush=True)\n"
-        "process.run(main)"
+        "async def main(stop):\n print('up', flush=True)\n await stop.wait()\n print('down', flush=True)\n input()\n"
+        "process.run(main)\n"
+        "print('closed', flush=True)\n"
+        "input()\n"
     )
-    running = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert running.stdin is not None
     assert running.stdout is not None
-    assert running.stdout.readline() == b"up\n"
-    running.terminate()
-    assert running.communicate(timeout=30)[0] == b"down\n"
-    assert running.returncode == 0
+    for step in (b"up\n", b"down\n", b"closed\n"):
+        assert running.stdout.readline() == step
+        running.terminate()
+        if step != b"up\n":
+            running.stdin.write(b"on\n")
+            running.stdin.flush()
+    assert running.wait(timeout=30) == 0
+    running.communicate()
