@@ -23,9 +23,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from typing_extensions import override
 
 from controller.errors import BrokerLostError
+from controller.ingest.inbox import INBOX_MAX, Inbox, Received
 
 CONNECT_SECONDS: Final = 20.0
 """For name, TCP, TLS and the broker's answer together."""
@@ -44,12 +44,6 @@ PACKET_BYTES_MAX: Final = 16 * 1024 * 1024
 
 INFLIGHT_MAX_OLD: Final = 20
 """What a broker that speaks 3.1.1 may be expected to send before it wants an acknowledgement."""
-
-INBOX_MAX: Final = 10_000
-"""Messages that may wait here. MQTT 5 never comes near: its receive maximum holds the broker back."""
-
-INBOX_UNCONFIRMED_MAX: Final = 2_000
-"""Messages that may wait here for one of QoS 0 to be still accepted."""
 
 USED_OF_PAHO: Final = ("ack", "manual_ack_set", "loop_misc", "on_connect", "on_socket_register_write", "socket")
 
@@ -96,62 +90,6 @@ class Message:
     topic: str
     payload: bytes
     is_retained: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What has arrived."""
-
-    topic: str
-    payload: bytes
-    payload_bytes: int
-    """Its size on the wire: more than ``len(payload)`` when it was cut."""
-    is_retained: bool
-    qos: int
-    packet_id: int
-
-
-class Inbox(asyncio.Queue[Received]):
-    """Where aiomqtt puts what arrives. Bounded: QoS 0 is discarded first, and nothing else ever is.
-
-    A broker that sends more unacknowledged messages than agreed overflows it; the connection is then given up, and the
-    broker sends them again.
-    """
-
-    def __init__(self, payload_bytes_max: int) -> None:
-        super().__init__()
-        self.discarded = 0
-        """Messages of QoS 0 that found it full."""
-        self.is_overflown = False
-        self._payload_bytes_max = payload_bytes_max
-        self._wanted = 0
-        self._is_enough = asyncio.Event()
-
-    @override
-    def put_nowait(self, item: Any) -> None:
-        """Take a message of aiomqtt's; called by the library, in the callback that reads the socket."""
-        waiting = self.qsize()
-        if item.qos == 0 and waiting >= INBOX_UNCONFIRMED_MAX:
-            self.discarded += 1
-            return
-        if waiting >= INBOX_MAX:
-            self.is_overflown = True
-            return
-        payload = item.payload
-        kept = payload if len(payload) <= self._payload_bytes_max else payload[: self._payload_bytes_max]
-        super().put_nowait(Received(item.topic.value, kept, len(payload), bool(item.retain), item.qos, item.mid))
-        if waiting + 1 >= self._wanted:
-            self._is_enough.set()
-
-    async def wait_for(self, count: int, seconds: float) -> None:
-        """Return when ``count`` messages wait, or after ``seconds``."""
-        if self.qsize() >= count:
-            return
-        self._wanted = count
-        self._is_enough.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._is_enough.wait()
 
 
 class Connection:
@@ -248,12 +186,24 @@ async def connect(link: Link, *, will: Message, farewell_seconds: float) -> Asyn
 @contextlib.asynccontextmanager
 async def _leaving(client: aiomqtt.Client, link: Link) -> AsyncIterator[None]:
     """Enter the client; leave it without complaint when the connection is lost already."""
+    _take_note_of_loss(client)
     await client.__aenter__()
+    _take_note_of_loss(client)  # a new one, if it was lost in the moment in which it was made
     try:
         yield
     finally:
         with contextlib.suppress(BrokerLostError), _translated(link):
             await client.__aexit__(None, None, None)
+
+
+def _take_note_of_loss(client: aiomqtt.Client) -> None:
+    """Keep asyncio from complaining of a loss that nobody asked for.
+
+    aiomqtt puts it into a future that only those see who wait for messages. Whoever was told otherwise, by a refused
+    publication or an answer that did not come, leaves it behind, and so does aiomqtt if it comes before it has entered.
+    """
+    loss: asyncio.Future[None] = client._disconnected  # noqa: SLF001 - it offers no other way
+    loss.add_done_callback(lambda done: None if done.cancelled() else done.exception())
 
 
 async def _build(link: Link, will: Message, inbox: Inbox) -> aiomqtt.Client:

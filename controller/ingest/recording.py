@@ -18,7 +18,7 @@ import structlog
 from controller.domain.events import Incoming, MessageRefused
 from controller.domain.retry import Backoff
 from controller.errors import DatabaseUnavailableError, LeaseLostError
-from controller.ingest.connection import Received
+from controller.ingest.inbox import Received
 from controller.ingest.topics import HEAD_BYTES
 from controller.store.record import Recorded
 

@@ -20,7 +20,8 @@ from controller.domain.retry import Backoff
 from controller.domain.verdicts import Verdict
 from controller.errors import BrokerLostError, DatabaseError
 from controller.ingest import outgoing, topics
-from controller.ingest.connection import INFLIGHT_MAX_OLD, Connection, Link, Received, connect
+from controller.ingest.connection import INFLIGHT_MAX_OLD, Connection, Link, connect
+from controller.ingest.inbox import Received
 from controller.ingest.outgoing import Outbox
 from controller.ingest.recording import Arrival, Recorder
 from controller.ingest.topics import Rules

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from controller.ingest.connection import Received
+from controller.ingest.inbox import Received
 from proxy import contract
 from proxy.contract import UpstreamState
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from controller.errors import BrokerLostError
-from controller.ingest.connection import WILL_DELAY_SECONDS, Link, Message, Received
+from controller.ingest.connection import WILL_DELAY_SECONDS, Link, Message
+from controller.ingest.inbox import Received
 from tests.simulation.broker import Broker, Letter, Line
 from tests.simulation.clock import Process, current_process
 from tests.simulation.stage import Stage

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from controller.domain.events import StopRequested
 from controller.domain.model import Cause, StreamId
 from controller.errors import DatabaseError
-from controller.ingest.connection import Received
+from controller.ingest.inbox import Received
 from controller.store import record
 from tests.simulation import patches
 from tests.simulation.broker import Broker

@@ -12,7 +12,7 @@ from controller.domain.events import Incoming, Order, StreamAnnounced
 from controller.domain.model import Key, StreamId
 from controller.domain.retry import Backoff
 from controller.errors import DatabaseUnavailableError
-from controller.ingest.connection import Received
+from controller.ingest.inbox import Received
 from controller.ingest.recording import Arrival, Recorder
 from controller.store import quarantine, record, streams
 from controller.store.engine import Database

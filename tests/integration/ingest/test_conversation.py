@@ -262,6 +262,32 @@ async def test_a_broker_that_says_nothing_is_given_up(monkeypatch):
         await asyncio.wait_for(ended.wait(), 5)  # the socket is not left behind
 
 
+WELCOME = b"\x20\x03\x00\x00\x00"
+"""The CONNACK of MQTT 5: no session, no error, no properties."""
+
+
+@pytest.mark.parametrize("packets", [1, 2], ids=["when it has let us in", "when it is asked for something"])
+async def test_a_broker_that_goes_leaves_no_error_behind(monkeypatch, packets):
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.3)
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+
+    async def welcome_and_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(WELCOME)
+        for _ in range(1, packets):
+            await reader.read(1 << 16)
+
+    async with serving(welcome_and_go) as port:
+        link = Link("127.0.0.1", port, "c")
+        with pytest.raises(BrokerLostError):
+            async with connect(link, will=outgoing.status(is_online=False, boot_id="x"), farewell_seconds=1) as made:
+                await made.subscribe("#")
+        del made
+    gc.collect()
+    assert complaints == []
+
+
 async def test_a_wrong_password_is_told_and_not_shown(make_broker, tmp_path):
     passwords = tmp_path / "passwords"
     subprocess.run(

@@ -10,7 +10,7 @@ from controller.domain.events import Incoming, MessageRefused, StatsReported
 from controller.domain.retry import Backoff
 from controller.domain.verdicts import Verdict
 from controller.errors import DatabaseError, DatabaseUnavailableError
-from controller.ingest.connection import Received
+from controller.ingest.inbox import Received
 from controller.ingest.recording import Arrival, Recorder
 from controller.store.record import Recorded
 
