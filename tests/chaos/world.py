@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-import psycopg
 
 from controller.store import migrate
 from tests.chaos import places
@@ -177,7 +176,7 @@ class World:
             try:
                 if "postgres" in self.parts:
                     tasks.append(group.create_task(self.parts["postgres"].run(), name="postgres"))
-                    await _until(self._database_answers)
+                    await _until(lambda: postgres.answers(self._database_url))
                 await asyncio.to_thread(migrate.upgrade, self._database_url)
                 rest = [part for name, part in self.parts.items() if name != "postgres"]
                 tasks += [group.create_task(part.run(), name=part.name) for part in rest]
@@ -186,14 +185,6 @@ class World:
             finally:
                 for task in tasks:
                     task.cancel()
-
-    async def _database_answers(self) -> bool:
-        try:
-            connection = await psycopg.AsyncConnection.connect(self._database_url, connect_timeout=2)
-        except psycopg.OperationalError:
-            return False
-        await connection.close()
-        return True
 
 
 async def _until(condition: Callable[[], Any]) -> None:

@@ -122,6 +122,16 @@ def command(binaries: Path, folder: Path, port: int, *, durable: bool = False, *
     return [*_unprivileged(folder), binaries / "postgres", "-D", folder / "data", *options]
 
 
+async def answers(url: str) -> bool:
+    """Whether the server of a database lets somebody in now."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=2)
+    except psycopg.OperationalError:
+        return False
+    await connection.close()
+    return True
+
+
 def _unprivileged(folder: Path) -> list[str]:
     if os.getuid() != 0:
         return []
