@@ -34,7 +34,14 @@ ARGUMENTS = [
 PENSTOCK = Path(sys.executable).parent / "penstock"
 WAIT_MILLISECONDS = 20_000
 """Longer than a closed run stays in sight."""
-PAGES = {"streams": "#/", "stream": "#/streams/demo", "compare": "#/desired", "proxies": "#/proxies", "log": "#/log"}
+PAGES = {
+    "streams": "#/",
+    "stream": "#/streams/demo",
+    "compare": "#/desired",
+    "proxies": "#/proxies",
+    "limits": "#/limits",
+    "log": "#/log",
+}
 MPEG2 = 0x02
 CAM = {"upstreams": ["demo:"]}
 
@@ -211,10 +218,7 @@ async def test_changes_arrive_by_themselves_and_the_keyboard_is_enough(browser, 
 
 async def test_drift_is_told_on_every_page_and_explained(browser, station):
     async with opened(browser, station) as page:
-        boot = (await station.control("GET", "/sessions"))["boot_id"]
-        body = {"epoch": 1, "generation": 1, "boot_id": boot, "token": 10**6}
-        body["spec"] = {"key": "smuggled", "upstreams": [{"url": "demo:"}], "on_demand": False}
-        assert (await station.control("PUT", "/sessions/unknown-stream", json=body))["outcome"] == "started"
+        await _smuggle(station, "smuggled")
         banner = page.locator(".banner")
         await expect(banner).to_contain_text("smuggled runs and nobody asks for it")
         await banner.get_by_role("link").click()
@@ -224,6 +228,51 @@ async def test_drift_is_told_on_every_page_and_explained(browser, station):
         await expect(drifts).to_contain_text("Hold")
         await page.get_by_role("link", name="Log").click()
         await expect(page.get_by_role("region", name="Held back")).to_contain_text("smuggled")
+
+
+async def _smuggle(station: Machine, *keys: str) -> None:
+    """Start sessions of which the controller knows nothing."""
+    boot = (await station.control("GET", "/sessions"))["boot_id"]
+    for key in keys:
+        body = {"epoch": 1, "generation": 1, "boot_id": boot, "token": 10**6}
+        body["spec"] = {"key": key, "upstreams": [{"url": "demo:"}]}
+        assert (await station.control("PUT", f"/sessions/unknown-{key}", json=body))["outcome"] == "started"
+
+
+async def _set(station: Machine, path: str, **wish: Any) -> None:
+    url = f"http://127.0.0.1:{station.http_port}{path}"
+    async with station.http.put(url, json={"owner": "ann", **wish}) as response:
+        assert response.status == 200, await response.text()
+
+
+async def test_what_holds_the_control_loop_back_is_told_with_the_command_that_ends_it(browser, tmp_path):
+    quick = {"PENSTOCK_ORPHAN_GRACE_SECONDS": "1", "PENSTOCK_RESYNC_SECONDS": "1"}
+    async with running(tmp_path / "data", **quick) as station, opened(browser, station) as page:
+        await _set(station, "/streams/demo/pause", for_seconds=600, why="we look at it")
+        await _set(station, "/proxies/local/mode", mode="additive_only")
+        await _set(station, "/reconcile/mode", mode="additive_only", for_seconds=600)
+        await _smuggle(station, "s1", "s2", "s3", "s4", "s5")
+        everything = page.locator(".banner").filter(has_text="The mode of everything is additive_only by ann until")
+        await expect(everything).to_contain_text("penstock mode unset --all")
+        narrow = page.locator(".banner").filter(has_text="limited at proxy local, key demo")
+        await narrow.get_by_role("link").click()
+        controls = page.get_by_role("table", name="Modes and pauses")
+        for command in ("resume demo", "mode unset --proxy local", "mode unset --all"):
+            await expect(controls.get_by_text(f"penstock {command}", exact=True)).to_be_visible()
+        await expect(controls).to_contain_text("we look at it")
+        held = page.get_by_role("table", name="Held back")
+        await expect(held.get_by_text("penstock mode unset --proxy local").first).to_be_visible()
+        await page.get_by_role("link", name="Proxies").click()
+        await expect(page.get_by_role("table", name="Proxies")).to_contain_text("Mode additive_only by ann")
+
+        for path in ("/proxies/local/mode", "/reconcile/mode", "/streams/demo/pause"):
+            assert await station.delete(path) == 204
+        await page.locator(".banner").filter(has_text="The breaker is open").get_by_role("link").click()
+        await expect(held.get_by_text("penstock approve").first).to_be_visible()
+        digest = (await page.get_by_label("Approve exactly that").first.input_value()).removeprefix("penstock approve ")
+        assert (await station.post("/reconcile/approvals", {"digest": digest, "owner": "ann"}))[0] == 201
+        await expect(page.get_by_role("region", name="Breaker")).to_contain_text("Closed")
+        await expect(page.get_by_role("region", name="Held back")).to_contain_text("Nothing waits.")
 
 
 async def test_a_token_is_asked_for_and_kept_for_the_tab(browser, tmp_path):

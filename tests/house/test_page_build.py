@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import is_typeddict
 
-from controller.api import schemas, sync_check
+from controller.api import operator_schemas, schemas, sync_check
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "controller" / "web" / "page"
@@ -87,7 +87,7 @@ def _interfaces() -> dict[str, frozenset[str]]:
 
 @pytest.mark.parametrize("name", sorted(name for name in _interfaces() if name.endswith("Document")))
 def test_what_the_page_reads_is_what_the_api_writes(name: str) -> None:
-    documented = getattr(schemas, name)
+    documented = getattr(schemas, name, None) or getattr(operator_schemas, name)
     assert is_typeddict(documented)
     inherited = frozenset(schemas.SessionDocument.__annotations__) if name == "StreamSessionDocument" else frozenset()
     assert _interfaces()[name] == frozenset(documented.__annotations__) - inherited

@@ -11,7 +11,7 @@ from controller.api import operator_schemas, render, schemas
 from controller.api.problems import documented
 from controller.api.wire import LIMIT_DEFAULT, CursorHere, Digest, Limit, Owner, Remark, ServicesHere, answer
 from controller.errors import ConflictError
-from controller.store import approvals, drift, quarantine, runs
+from controller.store import approvals, breaker, drift, quarantine, runs
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,15 @@ async def show_plan(services: ServicesHere) -> Response:
         "breaker": render.breaker(planned.breaker),
     }
     return answer(found)
+
+
+@router.get(
+    "/reconcile/breaker",
+    response_model=operator_schemas.BreakerDocument,
+    summary="Tell whether stops without evidence are held back altogether",
+)
+async def show_breaker(services: ServicesHere) -> Response:
+    return answer(render.breaker(await services.database.read(breaker.load)))
 
 
 @router.post(

@@ -207,6 +207,31 @@ export interface CycleDocument {
   error: string;
 }
 
+export interface BreakerDocument {
+  is_open: boolean;
+  opened_at: string | null;
+  cause: string;
+}
+
+export interface PlanDocument {
+  items: ActionDocument[];
+  next_cursor: string | null;
+  is_empty: boolean;
+  digest: string;
+  breaker: BreakerDocument;
+}
+
+export interface ControlDocument {
+  scope: "global" | "proxy" | "stream";
+  subject: string;
+  name: "mode" | "pause" | "drain" | "decommission";
+  value: string;
+  owner: string;
+  why: string;
+  set_at: string;
+  expires_at: string | null;
+}
+
 export interface CheckDocument {
   ok: boolean;
   detail: string;

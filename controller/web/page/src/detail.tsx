@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { ListOf, State, StoryDocument, StreamDocument, TransitionDocument, ViewerList } from "./api";
+import { LimitNote } from "./limits";
 import { now, useLive } from "./live";
 import { Ago, At, Card, Cell, Loading, Nothing, StateBadge, Table, Verdict } from "./parts";
 import { PlayerCard } from "./player";
@@ -56,6 +57,7 @@ export function StreamPage({ id }: { id: string }) {
           </button>
         )}
       </header>
+      <LimitNote scope="stream" subject={stream.key} />
       <Figures stream={stream} />
       <div class="columns">
         <div>

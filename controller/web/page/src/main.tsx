@@ -7,6 +7,7 @@ import type { ReadyDocument, SyncCheck } from "./api";
 import { DesiredPage } from "./desired";
 import { StreamPage } from "./detail";
 import { tellDifferences } from "./drift";
+import { LimitBanners, LimitsPage } from "./limits";
 import { always, follow, heardAt, isFollowing, lostSince, newest, now, useLive } from "./live";
 import { LogPage } from "./log";
 import { Nothing } from "./parts";
@@ -21,6 +22,7 @@ const NAMES: [Route["page"], string, string][] = [
   ["streams", "#/", "Streams"],
   ["desired", "#/desired", "Compare"],
   ["proxies", "#/proxies", "Proxies"],
+  ["limits", "#/limits", "Limits"],
   ["log", "#/log", "Log"],
 ];
 
@@ -37,6 +39,8 @@ function Page() {
       return <DesiredPage />;
     case "proxies":
       return <ProxiesPage />;
+    case "limits":
+      return <LimitsPage />;
     case "log":
       return <LogPage />;
     case "unknown":
@@ -121,6 +125,7 @@ function Banners() {
               <strong>What runs is not what should run:</strong> {differences}. <a href="#/desired?different=1">See the differences</a>
             </p>
           )}
+          {route.value.page !== "limits" && <LimitBanners />}
           {ready !== null && !ready.database.ok && (
             <p class="banner tone-bad">
               <strong>The database does not answer.</strong> {ready.database.detail}
@@ -163,6 +168,8 @@ function Help() {
     ["Placement", "What the database wishes: this proxy carries this stream. Its generation rises with every new one."],
     ["Session", "What a proxy really runs for a placement."],
     ["Drift", "Any difference between placements and sessions."],
+    ["Breaker", "Holds back every stop for want of a row, while much would be stopped so, or a reading cannot be believed."],
+    ["Mode, pause", "What an operator allows the control loop to do: of everything, of a proxy, of a key."],
   ];
   return (
     <dialog ref={dialog} onClose={() => (isHelpOpen.value = false)} aria-labelledby="help-title">

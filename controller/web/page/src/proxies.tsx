@@ -1,6 +1,7 @@
 // The proxies, as the controller saw them last.
 
 import type { ListOf, ProxyDocument } from "./api";
+import { LimitNote } from "./limits";
 import { always, useLive } from "./live";
 import { Ago, Cell, Loading, Nothing, Table, Verdict } from "./parts";
 import { count, FRESHNESS, rate, type Said } from "./words";
@@ -26,6 +27,7 @@ export function ProxiesPage() {
             <tr role="row" key={proxy.id}>
               <Cell of="Proxy" class="main">
                 <strong>{proxy.id}</strong>
+                <LimitNote scope="proxy" subject={proxy.id} />
                 {proxy.is_draining && <small>draining: takes no new stream</small>}
                 {!proxy.is_synced && proxy.freshness === "fresh" && <small>just started: waits for the controller's list</small>}
               </Cell>

@@ -3,12 +3,12 @@
 import { signal } from "@preact/signals";
 
 export interface Route {
-  page: "streams" | "stream" | "desired" | "proxies" | "log" | "unknown";
+  page: "streams" | "stream" | "desired" | "proxies" | "limits" | "log" | "unknown";
   id: string;
   params: URLSearchParams;
 }
 
-const PAGES: Record<string, Route["page"]> = { "": "streams", desired: "desired", proxies: "proxies", log: "log" };
+const PAGES: Record<string, Route["page"]> = { "": "streams", desired: "desired", proxies: "proxies", limits: "limits", log: "log" };
 
 export const route = signal(parse(location.hash));
 /** The list as it was left, to come back to. */

@@ -1,6 +1,6 @@
 // Plain English for what the API says in one word, and numbers as people read them. Pure.
 
-import type { ConditionDocument, DriftDocument, Freshness, SessionDocument, State, StreamDocument } from "./api";
+import type { ConditionDocument, ControlDocument, DriftDocument, Freshness, SessionDocument, State, StreamDocument } from "./api";
 
 export const STATES: State[] = ["PENDING", "STARTING", "LIVE", "STALLED", "ENDED", "CLOSED"];
 
@@ -179,6 +179,55 @@ export function judge(session: SessionDocument): Said & { isDifferent: boolean }
     default:
       return runs ? is("bad", "Nobody asked", stale || "It runs without a placement") : is("quiet", "Over", "", false);
   }
+}
+
+const MODES: Record<string, string> = {
+  enforce: "everything is allowed",
+  additive_only: "the control loop starts what is missing, and stops nothing",
+  observe: "the control loop looks, and does nothing",
+};
+
+/** What an operator has set, and what that means. */
+export function sayControl(control: ControlDocument): Said {
+  switch (control.name) {
+    case "pause":
+      return { tone: "warn", text: "Paused", more: MODES["observe"] ?? "" };
+    case "mode":
+      return { tone: control.value === "enforce" ? "good" : "warn", text: `Mode ${control.value}`, more: MODES[control.value] ?? "" };
+    case "drain":
+      return { tone: "busy", text: "Drained", more: "takes no new stream, and what it runs moves away" };
+    case "decommission":
+      return { tone: "quiet", text: "Decommissioned", more: "counts as gone while it does not answer" };
+  }
+}
+
+/** Whether it keeps the control loop from anything. */
+export function isLimiting(control: ControlDocument): boolean {
+  return control.name === "pause" || (control.name === "mode" && control.value !== "enforce");
+}
+
+export function saySubject(control: ControlDocument): string {
+  return { global: "Everything", proxy: `Proxy ${control.subject}`, stream: `Key ${control.subject}` }[control.scope];
+}
+
+/** The command that ends it. */
+export function endOf(control: ControlDocument): string {
+  const of = { global: "--all", proxy: `--proxy ${control.subject}`, stream: control.subject }[control.scope];
+  return {
+    pause: `penstock resume ${of}`,
+    mode: `penstock mode unset ${of}`,
+    drain: `penstock drain ${control.subject} --end`,
+    decommission: `penstock decommission ${control.subject} --undo`,
+  }[control.name];
+}
+
+/** The command that releases what is held, or tells more of it. */
+export function releaseOf(key: string, gate: string, controls: ControlDocument[]): string {
+  const approval = /penstock approve \w+/.exec(gate);
+  if (approval !== null) return approval[0];
+  const named = /^the end of (?:mode \w+|a pause) of (everything|(?:proxy|key) \S+?),? set by/.exec(gate)?.[1];
+  const control = controls.find((one) => isLimiting(one) && saySubject(one).toLowerCase() === named?.toLowerCase());
+  return control === undefined ? `penstock why ${key}` : endOf(control);
 }
 
 /** Say who did something. */
