@@ -11,6 +11,7 @@ from random import Random
 from tests.chaos import faults, verdict
 from tests.chaos.faults import Fault
 from tests.chaos.load import KEYS, Source
+from tests.chaos.viewers import Audience
 from tests.chaos.world import Kind, World, world
 
 LOOK_SECONDS = 0.5
@@ -30,6 +31,8 @@ class Plan:
     """How long all may take to come right afterwards."""
     rate: float = 4.0
     """Decisions of the source in a second."""
+    viewers: int = 4
+    """Players at a time."""
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class Report:
     explained: Counter[str] = field(default_factory=Counter)
     settled_seconds: float = 0.0
     events: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    """How viewers fared while faults fell."""
     story: list[str] = field(default_factory=list)
 
 
@@ -57,16 +62,20 @@ class Campaign:
         self._tell(f"seed {self._plan.seed}, {self._plan.kind}, logs in {self._home}")
         async with world(self._home, self._plan.kind, self._tell) as here:
             source = Source(
-                here.broker_port,
+                (here.broker_host, here.broker_port),
                 here.upstream_url,
                 Random(self._plan.seed + 1),
                 rate=self._plan.rate,
                 tell=self._tell,
             )
             source.start_all(len(KEYS) // 2)
+            audience = Audience(here, source.ledger, Random(self._plan.seed + 2), self._plan.viewers)
             async with asyncio.TaskGroup() as group:
                 speaking = group.create_task(source.speak(), name="source")
+                watching = group.create_task(audience.watch(), name="viewers")
                 await self._happen(here, source)
+                watching.cancel()
+                self.report.seen = audience.seen
                 await self._judge(here, source)
                 speaking.cancel()
         return self.report
@@ -104,7 +113,8 @@ class Campaign:
     async def _judge(self, here: World, source: Source) -> None:
         complaints = await self._settle(here, source)
         missing, self.report.explained = await verdict.read_histories(here, source.ledger, self._forgets)
-        self.report.complaints = complaints + missing + await verdict.prove_sight(here, source.ledger)
+        dark = await verdict.watch(here, source.ledger)
+        self.report.complaints = complaints + missing + dark + await verdict.prove_sight(here, source.ledger)
         self.report.events = len(source.ledger.events)
         starts = {name: part.starts for name, part in here.parts.items()}
         self._tell(f"starts: {starts}; births: {len(source.ledger.births)}")

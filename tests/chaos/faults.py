@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -112,17 +112,33 @@ async def _fill_disk(world: World, _random: Random) -> AsyncIterator[str]:
         world.disk.clear()
 
 
-@asynccontextmanager
-async def _cut_network(world: World, _random: Random) -> AsyncIterator[str]:
-    await asyncio.to_thread(world.network.pull)
-    try:
-        yield PROXIES[-1]
-    finally:
-        await asyncio.to_thread(world.network.plug)
+def _cutter(choose: Callable[[World, Random], Awaitable[str]]) -> Blow:
+    @asynccontextmanager
+    async def cut(world: World, random: Random) -> AsyncIterator[str]:
+        name = await choose(world, random)
+        plug = world.network.of(name)
+        await asyncio.to_thread(plug.pull)
+        try:
+            yield name
+        finally:
+            await asyncio.to_thread(plug.push)
+
+    return cut
+
+
+def _always(name: str) -> Callable[[World, Random], Awaitable[str]]:
+    async def choose(_world: World, _random: Random) -> str:
+        return name
+
+    return choose
 
 
 def _without_postgres(world: World) -> str:
     return "" if world.kind == "postgres" else "the database is a file"
+
+
+def _without_network(world: World) -> str:
+    return world.network.reason
 
 
 FAULTS = (
@@ -141,8 +157,18 @@ FAULTS = (
     ),
     Fault("Postgres restarted", _restarter("postgres", signal.SIGINT), seconds=1.0, obstacle=_without_postgres),
     Fault("kill -9 of the upstream", _killer("upstream"), is_rare=True),
+    Fault("kill -9 of the encoder", _killer("encoder"), is_rare=True),
     Fault("full disk", _fill_disk, seconds=3.0, is_rare=True, obstacle=lambda world: world.disk.reason),
-    Fault("proxy cut off", _cut_network, seconds=4.0, is_rare=True, obstacle=lambda world: world.network.reason),
+    Fault("leader cut off", _cutter(_a_leader), seconds=LEASE_SECONDS + 1.0, obstacle=_without_network),
+    Fault("proxy cut off", _cutter(_always(PROXIES[-1])), seconds=4.0, is_rare=True, obstacle=_without_network),
+    Fault("broker cut off", _cutter(_always("broker")), seconds=4.0, is_rare=True, obstacle=_without_network),
+    Fault(
+        "database cut off",
+        _cutter(_always("postgres")),
+        seconds=4.0,
+        is_rare=True,
+        obstacle=lambda world: _without_postgres(world) or _without_network(world),
+    ),
     Fault("proxy stopped", _freeze_proxy, seconds=4.0, is_rare=True),
 )
 

@@ -64,10 +64,10 @@ class Source:
     """Obeys what DESIGN.md asks of sources: numbers, a will, a birth on connecting and whenever it is asked for one."""
 
     def __init__(
-        self, port: int, upstream_url: str, random: Random, *, rate: float, tell: Callable[[str], None]
+        self, broker: tuple[str, int], upstream_url: str, random: Random, *, rate: float, tell: Callable[[str], None]
     ) -> None:
         self.ledger = Ledger()
-        self._port = port
+        self._host, self._port = broker
         self._upstream_url = upstream_url
         self._random = random
         self._rate = rate
@@ -114,7 +114,7 @@ class Source:
 
     def _client(self) -> aiomqtt.Client:
         will = aiomqtt.Will(f"{BASE}/status", self._status(is_online=False), qos=1, retain=True)
-        return aiomqtt.Client("127.0.0.1", self._port, will=will, timeout=SAY_SECONDS, keepalive=5)
+        return aiomqtt.Client(self._host, self._port, will=will, timeout=SAY_SECONDS, keepalive=5)
 
     def _will_say(self, said: Said) -> None:
         self._unsaid.append(said)
@@ -164,13 +164,14 @@ class Source:
         return json.dumps({"boot_id": self._boot_id, "epoch": said.epoch, "seq": 2, "reason": "source_ended"})
 
     def _announcement(self, epoch: int, key: str) -> dict[str, Any]:
-        """Announce a run: every third stream is always on, the others wait for viewers."""
+        """Announce a run: every third stream is always on, every second is made by ffmpeg as it goes."""
+        number = int(key[1:])
         return {
             "boot_id": self._boot_id,
             "epoch": epoch,
             "seq": 1,
-            "upstreams": [f"{self._upstream_url}/{key}"],
-            "on_demand": int(key[1:]) % 3 != 0,
+            "upstreams": [f"{self._upstream_url}{'/live' if number % 2 else ''}/{key}"],
+            "on_demand": number % 3 != 0,
             "labels": {"run": str(epoch)},
         }
 

@@ -3,9 +3,9 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 IS_ROOT = os.geteuid() == 0
@@ -54,14 +54,11 @@ def disk(folder: Path, megabytes: int) -> Iterator[Disk]:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """A namespace with one cable to this machine, and why there is none (empty: there is)."""
+class Plug:
+    """A namespace with one cable to the others, or this machine itself, which has none."""
 
+    address: str = "127.0.0.1"
     namespace: str = ""
-    here: str = "127.0.0.1"
-    """Address of this machine, as the namespace reaches it."""
-    there: str = "127.0.0.1"
-    reason: str = ""
 
     @property
     def prefix(self) -> list[str]:
@@ -72,32 +69,53 @@ class Network:
         """Cut it, from inside: both ends keep their addresses, and hear nothing of each other."""
         _ip("-n", self.namespace, "link", "set", "inside", "down")
 
-    def plug(self) -> None:
+    def push(self) -> None:
         _ip("-n", self.namespace, "link", "set", "inside", "up")
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A switch with a namespace for each part that can be cut off, and why there is none (empty: there is)."""
+
+    plugs: Mapping[str, Plug] = field(default_factory=dict)
+    here: str = "127.0.0.1"
+    """Address of this machine, as everybody reaches it."""
+    reason: str = ""
+
+    def of(self, name: str) -> Plug:
+        return self.plugs.get(name) or Plug(self.here)
+
+
 @contextmanager
-def network() -> Iterator[Network]:
-    """Make a namespace and a veth pair, where that is allowed."""
-    name = f"penstock-{os.getpid()}"
+def network(names: Sequence[str]) -> Iterator[Network]:
+    """Make a switch and a namespace for each name, where that is allowed."""
     refused = "" if shutil.which("ip") else "ip is missing (apt-get install iproute2)"
-    refused = refused or _refusal(["ip", "netns", "add", name])
+    switch = f"pen{os.getpid()}"
+    refused = refused or _refusal(["ip", "link", "add", switch, "type", "bridge"])
     if refused:
         yield Network(reason=f"no network of its own: {refused}")
         return
     base = f"10.213.{os.getpid() % 250}"
-    made = Network(name, f"{base}.1", f"{base}.2")
-    outside = f"pen{os.getpid()}"
+    plugs = {name: Plug(f"{base}.{number}", f"{switch}-{name}") for number, name in enumerate(names, 2)}
     try:
-        _ip("link", "add", outside, "type", "veth", "peer", "name", "inside", "netns", name)
-        _ip("addr", "add", f"{made.here}/30", "dev", outside)
-        _ip("link", "set", outside, "up")
-        _ip("-n", name, "addr", "add", f"{made.there}/30", "dev", "inside")
-        _ip("-n", name, "link", "set", "lo", "up")
-        made.plug()
-        yield made
+        _ip("addr", "add", f"{base}.1/24", "dev", switch)
+        _ip("link", "set", switch, "up")
+        for number, plug in enumerate(plugs.values()):
+            _connect(plug, switch, f"{switch}.{number}")
+        yield Network(plugs, f"{base}.1")
     finally:
-        _ip("netns", "delete", name)
+        for plug in plugs.values():
+            subprocess.run(["ip", "netns", "delete", plug.namespace], check=False, capture_output=True)
+        _ip("link", "delete", switch)
+
+
+def _connect(plug: Plug, switch: str, outside: str) -> None:
+    _ip("netns", "add", plug.namespace)
+    _ip("link", "add", outside, "type", "veth", "peer", "name", "inside", "netns", plug.namespace)
+    _ip("link", "set", outside, "master", switch, "up")
+    _ip("-n", plug.namespace, "addr", "add", f"{plug.address}/24", "dev", "inside")
+    _ip("-n", plug.namespace, "link", "set", "lo", "up")
+    plug.push()
 
 
 def _ip(*arguments: str) -> None:

@@ -10,6 +10,8 @@ from tests.chaos.load import Ledger, Said
 from tests.chaos.world import CONTROLLERS, PROXIES, World
 
 PAGE = 1000
+PICTURE_SECONDS = 20.0
+PACKET, SYNC = 188, 0x47
 FORGOTTEN_SECONDS = 60.0
 """A broker that forgets loses nothing that is older: a controller had taken it by then."""
 RECONNECT_SECONDS = 10.0
@@ -59,6 +61,28 @@ async def _compare_sessions(world: World, runs: list[Run]) -> list[str]:
     complaints = [f"{key} has sessions on {listed[fence]}" for fence, key in wanted.items() if len(listed[fence]) != 1]
     orphans = {fence: places for fence, places in listed.items() if fence not in wanted and places}
     return complaints + [f"session {fence} on {places}, which nobody wants" for fence, places in orphans.items()]
+
+
+async def watch(world: World, ledger: Ledger) -> list[str]:
+    """Watch every stream that runs, by the way that players are told; complain of those of which no media comes."""
+    keys = sorted(ledger.running)
+    heads = await asyncio.gather(*(_first_packets(world, key) for key in keys))
+    return [
+        f"{key} runs, and a viewer gets {head!r}" for key, head in zip(keys, heads, strict=True) if not _is_ts(head)
+    ]
+
+
+async def _first_packets(world: World, key: str) -> bytes:
+    timeout = aiohttp.ClientTimeout(total=PICTURE_SECONDS)
+    try:
+        async with world.http.get(f"{world.urls[CONTROLLERS[0]]}/watch/{key}", timeout=timeout) as response:
+            return await response.content.readexactly(2 * PACKET) if response.status == 200 else await response.read()
+    except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as failed:
+        return repr(failed).encode()
+
+
+def _is_ts(head: bytes) -> bool:
+    return len(head) == 2 * PACKET and head[0] == head[PACKET] == SYNC
 
 
 async def prove_sight(world: World, ledger: Ledger) -> list[str]:

@@ -1,4 +1,4 @@
-"""All that Penstock consists of, as processes: broker, database, two controllers, three proxies and an origin."""
+"""All that Penstock consists of, as processes: broker, database, two controllers, three proxies, an origin and its encoder."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import aiohttp
 
 from controller.store import migrate
-from tests.chaos import places
+from tests.chaos import places, upstream
 from tests.chaos.part import Part
 from tests.fakes import broker as brokers
 from tests.fakes import postgres
@@ -44,6 +44,11 @@ QUICK = {
 MEGABYTES = {"sqlite": 32, "postgres": 192}
 PROXIES = ("p1", "p2", "p3")
 CONTROLLERS = ("one", "two")
+PROGRAMS = ("ffmpeg", "curl")
+"""What the world needs beside a broker and a database."""
+
+APART = (PROXIES[-1], *CONTROLLERS, "broker", "postgres")
+"""What has a network namespace of its own, and can be cut off."""
 
 
 class World:
@@ -62,6 +67,7 @@ class World:
         self._tell = tell
         self._http: aiohttp.ClientSession | None = None
         self.broker_home = self._folder("broker")
+        self.broker_host = network.of("broker").address
         self.broker_port = 0
         self.upstream_url = ""
         self._database_url = ""
@@ -106,7 +112,7 @@ class World:
         outside = {key: value for key, value in os.environ.items() if not key.startswith("PENSTOCK_")}
         self.parts[name] = Part(
             name,
-            command,
+            (*self.network.of(name).prefix, *command),
             self.home / f"{name}.log",
             environment=outside | variables,
             goodbye=goodbye,
@@ -119,42 +125,45 @@ class World:
             return
         binaries = postgres.find_binaries()
         assert binaries is not None
-        port = free_port()
-        self._database_url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        port, host = free_port(), self.network.of("postgres").address
+        self._database_url = f"postgresql://postgres@{host}:{port}/postgres"
         postgres.create(binaries, self.disk.folder)
-        limits = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
-        command = postgres.command(binaries, self.disk.folder, port, **limits)
+        with (self.disk.folder / "data" / "pg_hba.conf").open("a") as doors:
+            doors.write("host all all samenet trust\n")
+        changed = {"max_wal_size": "64MB", "min_wal_size": "32MB", "listen_addresses": host}
+        command = postgres.command(binaries, self.disk.folder, port, **changed)
         self._add("postgres", *command, goodbye=signal.SIGINT)
 
     def add_rest(self) -> None:
-        broker = Mosquitto(self.broker_home)
-        self.broker_port = broker.port
+        self.broker_port = free_port()
+        Mosquitto(self.broker_home, changes={"listener 1883": f"listener {self.broker_port} {self.broker_host}"})
         self._add("broker", str(brokers.MOSQUITTO), "-c", self.broker_home / "mosquitto.conf")
         port = free_port()
         self.upstream_url = f"http://{self.network.here}:{port}"
         self._add("upstream", sys.executable, "-m", "tests.chaos.upstream", self.network.here, str(port))
+        self._add("encoder", *upstream.encoder(self.upstream_url))
         for name in PROXIES:
             self._add_proxy(name)
         for name in CONTROLLERS:
             self._add_controller(name)
 
     def _add_proxy(self, name: str) -> None:
-        inside = name == PROXIES[-1]
-        address = f"{self.network.there if inside else '127.0.0.1'}:{free_port()}"
+        address = f"{self.network.of(name).address}:{free_port()}"
         self.urls[name] = f"http://{address}"
         values = {"HTTP": address, "ID": name, "CONTROL_TOKEN": TOKEN, "LOG_FORMAT": "json"}
         variables = {f"PENSTOCK_PROXY_{key}": value for key, value in values.items()}
-        self._add(name, *(self.network.prefix if inside else ()), sys.executable, "-m", "proxy", **variables)
+        self._add(name, sys.executable, "-m", "proxy", **variables)
 
     def _add_controller(self, name: str) -> None:
-        address = f"127.0.0.1:{free_port()}"
+        address = f"{self.network.of(name).address}:{free_port()}"
         self.urls[name] = f"http://{address}"
         values = {
+            "API_TOKEN": TOKEN,
             "CONTROLLER_NAME": name,
             "DATA_DIR": str(self._folder(f"{name}.data")),
             "DATABASE_URL": self._database_url,
             "HTTP": address,
-            "MQTT_URL": f"mqtt://127.0.0.1:{self.broker_port}",
+            "MQTT_URL": f"mqtt://{self.broker_host}:{self.broker_port}",
             "PROXIES": ",".join(self.urls[proxy] for proxy in PROXIES),
             "CONTROL_TOKEN": TOKEN,
             "LOG_FORMAT": "json",
@@ -206,7 +215,7 @@ def _folder_of_all() -> Iterator[Path]:
 @contextlib.asynccontextmanager
 async def world(home: Path, kind: Kind, tell: Callable[[str], None]) -> AsyncIterator[World]:
     """Run a whole world, its logs in ``home``."""
-    with _folder_of_all() as folder, places.disk(folder, MEGABYTES[kind]) as disk, places.network() as network:
+    with _folder_of_all() as folder, places.disk(folder, MEGABYTES[kind]) as disk, places.network(APART) as network:
         made = World(home, kind, disk, network, tell)
         made.add_database()
         made.add_rest()

@@ -55,6 +55,8 @@ class Rule:
     meaning: str
     without: Callable[[], AbstractContextManager[None]]
     plot: Plot = USUAL
+    directed: str = ""
+    """The test that fails without it, where no world goes wrong."""
 
 
 def live_without(rule: Rule, seed: int) -> Outcome:
@@ -191,6 +193,7 @@ RULES = {
             "another generation is stopped only when the wanted one was seen",
             _exchanging(OrphanPlanner, "_look_at_generation", _stop_other_generation),
             RESTORED,
+            directed="test_a_replacement_that_was_not_seen_is_none",
         ),
         Rule(
             "orphan loop",

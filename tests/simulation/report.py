@@ -106,5 +106,6 @@ def _ablation(missed: Iterable[Missed]) -> Iterable[str]:
     yield "| --- | --- | --- | --- | --- |"
     for one in missed:
         share = f"{one.wrong} of {one.worlds}"
-        yield f"| {one.rule.name} | {one.rule.meaning} | {share} | {one.wrongful} | {one.first} |"
+        held = f"; `test_ablation.py::{one.rule.directed}` fails without it" if one.rule.directed else ""
+        yield f"| {one.rule.name} | {one.rule.meaning} | {share} | {one.wrongful} | {one.first}{held} |"
         print(f"without {one.rule.name}: {share} worlds went wrong", file=sys.stderr, flush=True)
