@@ -6,6 +6,7 @@ one line, the proxies' URLs, and then serves until it is ended.
 
 import asyncio
 import contextlib
+import itertools
 import sys
 
 from aiohttp import web
@@ -35,8 +36,8 @@ def spec(number: int) -> contract.SessionSpec:
     return contract.SessionSpec(key=key(number), upstreams=(contract.Upstream(url=f"http://origin/{number}.ts"),))
 
 
-def _listing(number: int, sessions: int) -> bytes:
-    """Everything that one proxy runs: every tenth session."""
+def _listing(number: int, sessions: int, *, uptime_seconds: float) -> bytes:
+    """Everything that one proxy runs: every tenth session. Its figures move, as those of a real one do."""
     views = tuple(
         contract.SessionView(
             stream_id=stream_id(n),
@@ -47,6 +48,7 @@ def _listing(number: int, sessions: int) -> bytes:
             outputs=(contract.Output.TS, contract.Output.HLS),
             on_demand=True,
             state=contract.UpstreamState.IDLE,
+            uptime_seconds=uptime_seconds + n / 1000,
         )
         for n in range(number, sessions, PROXIES)
     )
@@ -59,15 +61,15 @@ def _listing(number: int, sessions: int) -> bytes:
         synced=True,
         sessions=views,
     )
-    return listed.model_dump_json().encode()
+    return contract.to_lines(listed)
 
 
 def _application(number: int, sessions: int) -> web.Application:
-    listing = _listing(number, sessions)
+    listings = itertools.cycle([_listing(number, sessions, uptime_seconds=age) for age in (17.0, 4242.0)])
     change = contract.Change(boot_id=boot_id(number), sequence=sessions).model_dump_json().encode() + b"\n"
 
     async def show(_request: web.Request) -> web.Response:
-        return web.Response(body=listing, content_type="application/json")
+        return web.Response(body=next(listings), content_type=contract.LINES)
 
     async def watch(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -8,15 +8,16 @@ import asyncio
 import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import ValidationError
+from typing_extensions import override
 
 from controller.domain.model import (
     BootId,
@@ -30,7 +31,7 @@ from controller.domain.model import (
     StreamId,
     StreamSpec,
 )
-from controller.domain.observation import Freshness, ProxyView, Session, SessionState, Viewer
+from controller.domain.observation import UNKNOWN_FIGURES, Figures, Freshness, ProxyView, Session, SessionState, Viewer
 from controller.errors import ProxyUnreachableError
 from proxy import contract
 
@@ -79,6 +80,9 @@ class ProxyClient:
         self._list_timeout_seconds = list_timeout_seconds
         self._command_timeout_seconds = command_timeout_seconds
         self._watch_silence_seconds = watch_silence_seconds
+        self._facts: list[bytes] = []
+        """Of the last list, as they came, and below what they say: the same bytes say the same."""
+        self._sessions: tuple[Session, ...] = ()
 
     async def list(self) -> ProxyView:
         """Return all that the proxy runs now, as a fresh view.
@@ -86,29 +90,36 @@ class ProxyClient:
         Raises:
             ProxyUnreachableError: no readable answer within the list time-out.
         """
-        body = await self._call("GET", "/sessions", seconds=self._list_timeout_seconds)
+        body = await self._call("GET", "/sessions", seconds=self._list_timeout_seconds, accept=contract.LINES)
         if len(body) < LIST_BYTES_ON_LOOP_MAX:
             return self._read_list(body)
         return await asyncio.get_running_loop().run_in_executor(_READER, self._read_list, body)
 
     def _read_list(self, body: bytes) -> ProxyView:
         try:
-            listed = contract.SessionList.model_validate_json(body)
-        except ValidationError as invalid:
-            raise ProxyUnreachableError(self.url, f"its list cannot be read: {invalid.errors()[0]['msg']}") from invalid
+            head, facts, figures = contract.from_lines(body)
+            if facts != self._facts:
+                known = dict(zip(self._facts, self._sessions, strict=True))
+                self._sessions = tuple([known.get(line) or _read_session(line) for line in facts])
+                self._facts = facts
+        except ValueError as invalid:
+            raise ProxyUnreachableError(self.url, f"its list cannot be read: {_reason(invalid)}") from invalid
         return ProxyView(
-            proxy_id=ProxyId(listed.proxy_id),
+            proxy_id=ProxyId(head.proxy_id),
             url=self.url,
             freshness=Freshness.FRESH,
-            boot_id=BootId(listed.boot_id),
-            sequence=listed.sequence,
-            public_url=listed.public_url,
+            boot_id=BootId(head.boot_id),
+            sequence=head.sequence,
+            public_url=head.public_url,
             observed_at=datetime.now(UTC),
-            is_draining=listed.draining,
-            is_synced=listed.synced,
-            token_highest=listed.token_highest,
-            sessions_max=listed.sessions_max,
-            sessions=tuple(_to_session(view) for view in listed.sessions),
+            is_draining=head.draining,
+            is_synced=head.synced,
+            token_highest=head.token_highest,
+            sessions_max=head.sessions_max,
+            sessions=self._sessions,
+            figures=_FigureLines(figures),
+            viewers=head.viewers,
+            bitrate_bps=head.bitrate_bps,
         )
 
     async def send(self, command: Command, token: int, *, moved_to: str = "") -> Reply:
@@ -203,9 +214,10 @@ class ProxyClient:
         body: str | None = None,
         query: Mapping[str, str] | None = None,
         seconds: float | None = None,
+        accept: str = "application/json",
     ) -> bytes:
         """Return the body of an answer that the contract knows: 200, or 409 and 412 with an outcome in it."""
-        status, answer = await self._exchange(method, path, body=body, query=query, seconds=seconds)
+        status, answer = await self._exchange(method, path, body=body, query=query, seconds=seconds, accept=accept)
         if status not in (200, 204, 409, 412):
             raise ProxyUnreachableError(self.url, f"{method} {path} answered {status}: {_problem(answer)}")
         return answer
@@ -218,8 +230,9 @@ class ProxyClient:
         body: str | None = None,
         query: Mapping[str, str] | None = None,
         seconds: float | None = None,
+        accept: str = "application/json",
     ) -> tuple[int, bytes]:
-        headers = dict(self._headers)
+        headers = self._headers | {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -238,6 +251,10 @@ def _explain(failed: BaseException) -> str:
     if isinstance(failed, TimeoutError):
         return "no answer in time"
     return str(failed) or type(failed).__name__
+
+
+def _reason(invalid: ValueError) -> str:
+    return invalid.errors()[0]["msg"] if isinstance(invalid, ValidationError) else str(invalid)
 
 
 def _problem(answer: bytes) -> str:
@@ -283,30 +300,61 @@ def _to_reply(reply: contract.CommandReply, outcome: str) -> Reply:
     )
 
 
-def _to_session(view: contract.SessionView) -> Session:
+def _read_session(line: bytes) -> Session:
+    facts = contract.SessionFacts.model_validate_json(line)
     return Session(
-        stream_id=StreamId(view.stream_id),
-        key=Key(view.key),
-        epoch=view.epoch,
-        generation=view.generation,
-        outputs=_OUTPUTS[view.outputs] if view.outputs in _OUTPUTS else tuple(map(_to_output, view.outputs)),
-        state=_STATES[view.state],
-        finished_reason=view.finished_reason.value if view.finished_reason else "",
-        detail=view.detail,
-        wanted=view.wanted,
-        delivered=view.delivered,
-        failing_seconds=view.failing_seconds,
-        viewers_ts=view.viewers_ts,
-        viewers_hls=view.viewers_hls,
-        bytes_in=view.bytes_in,
-        bytes_out=view.bytes_out,
-        bitrate_bps=view.bitrate_bps,
-        last_byte_age_seconds=view.last_byte_age_seconds,
-        uptime_seconds=view.uptime_seconds,
-        datagrams_lost=view.datagrams_lost,
-        looping_seconds=view.looping_seconds,
-        loop_period_seconds=view.loop_period_seconds,
-        spec_digest=view.spec_digest,
+        stream_id=StreamId(facts.stream_id),
+        key=Key(facts.key),
+        epoch=facts.epoch,
+        generation=facts.generation,
+        outputs=_OUTPUTS[facts.outputs] if facts.outputs in _OUTPUTS else tuple(map(_to_output, facts.outputs)),
+        state=_STATES[facts.state],
+        finished_reason=facts.finished_reason.value if facts.finished_reason else "",
+        detail=facts.detail,
+        wanted=facts.wanted,
+        delivered=facts.delivered,
+        failing_seconds=facts.failing_seconds,
+        looping_seconds=facts.looping_seconds,
+        loop_period_seconds=facts.loop_period_seconds,
+        spec_digest=facts.spec_digest,
+    )
+
+
+class _FigureLines(Sequence[Figures]):
+    """Figures as they came, read when somebody asks for them: nearly all are replaced before anybody does."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    @override
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Figures: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Figures]: ...
+    @override
+    def __getitem__(self, place: int | slice) -> Figures | Sequence[Figures]:
+        if isinstance(place, slice):
+            return _FigureLines(self._lines[place])
+        return _read_figures(self._lines[place])
+
+
+def _read_figures(line: bytes) -> Figures:
+    try:
+        figures = contract.SessionFigures.model_validate_json(line)
+    except ValidationError:
+        return UNKNOWN_FIGURES
+    return Figures(
+        viewers_ts=figures.viewers_ts,
+        viewers_hls=figures.viewers_hls,
+        bytes_in=figures.bytes_in,
+        bytes_out=figures.bytes_out,
+        bitrate_bps=figures.bitrate_bps,
+        last_byte_age_seconds=figures.last_byte_age_seconds,
+        uptime_seconds=figures.uptime_seconds,
+        datagrams_lost=figures.datagrams_lost,
     )
 
 

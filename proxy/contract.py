@@ -6,7 +6,8 @@ else of the proxy. Paths, all below ``/control/v1`` and behind ``Authorization: 
 ======================================= ======================= ==================================================
 request                                 answer                  meaning
 ======================================= ======================= ==================================================
-GET    /sessions                        SessionList             everything this proxy runs, finished ones included
+GET    /sessions                        SessionList             everything this proxy runs, finished ones included;
+                                                                as lines for who accepts ``LINES``
 PUT    /sessions/{stream_id}            EnsureReply             run exactly this (body: EnsureRequest); idempotent
 DELETE /sessions/{stream_id}?key&epoch  StopReply               stop what is at or below that fence (query:
        &generation&boot_id&token                                StopRequest); idempotent
@@ -34,6 +35,10 @@ KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 PublicUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/?#]+)?$", max_length=512)]
 Counter = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+LINES = "application/x-ndjson"
+"""Accepted by who reads lists often. See ``to_lines``."""
 
 
 class Wire(BaseModel):
@@ -174,8 +179,8 @@ class FinishedReason(StrEnum):
     """The session's own task failed: a fault of the proxy, with its text in ``detail``."""
 
 
-class SessionView(Wire):
-    """One session as the proxy sees it now. Ages and durations are seconds, sizes bytes, rates bits per second."""
+class SessionFacts(Wire):
+    """What there is to know about one session. Written out, it is the same bytes for as long as nothing happens."""
 
     stream_id: str
     key: str
@@ -193,6 +198,17 @@ class SessionView(Wire):
     """Whether the upstream is to be open now: it has viewers, lingers, or is not on demand."""
     delivered: bool = False
     """Whether a media byte came since the upstream was last wanted: tells a stall from a start that failed."""
+    failing_seconds: float | None = None
+    """Since when the upstream has been wanted without delivering; None while it delivers or is not wanted."""
+    looping_seconds: float | None = None
+    """Since when it has been certain that the same pictures come again and again; None while they do not."""
+    loop_period_seconds: float | None = None
+    """With ``looping_seconds``: how long one round takes."""
+
+
+class SessionFigures(Wire):
+    """What moves by itself while a session runs. Ages are seconds, sizes bytes, rates bits per second."""
+
     upstream_index: int = 0
     viewers_ts: int = 0
     viewers_hls: int = 0
@@ -201,12 +217,6 @@ class SessionView(Wire):
     bitrate_bps: Counter = 0
     last_byte_age_seconds: float | None = None
     """Since the last media byte of this session; None before the first."""
-    failing_seconds: float | None = None
-    """Since when the upstream has been wanted without delivering; None while it delivers or is not wanted."""
-    looping_seconds: float | None = None
-    """Since when it has been certain that the same pictures come again and again; None while they do not."""
-    loop_period_seconds: float | None = None
-    """With ``looping_seconds``: how long one round takes."""
     uptime_seconds: float = 0.0
     connects: Counter = 0
     """Upstream connections opened so far."""
@@ -218,7 +228,11 @@ class SessionView(Wire):
     """RTP packets that came after a later one and were put in order."""
 
 
-class SessionList(Wire):
+class SessionView(SessionFacts, SessionFigures):
+    """One session as the proxy sees it now."""
+
+
+class ProxyFacts(Wire):
     proxy_id: str
     boot_id: str
     sequence: Counter
@@ -230,7 +244,20 @@ class SessionList(Wire):
     draining: bool = False
     sessions_max: Counter = 0
     """How many it runs at most; 0 is unknown."""
+
+
+class SessionList(ProxyFacts):
     sessions: tuple[SessionView, ...]
+
+
+class ListHead(ProxyFacts):
+    """The first line of a list that is written as lines."""
+
+    sessions_count: Counter
+    """So many sessions follow."""
+    viewers: Counter
+    bitrate_bps: Counter
+    """Of all sessions together."""
 
 
 class Change(Wire):
@@ -283,3 +310,39 @@ def digest(spec: SessionSpec) -> str:
     """
     canonical = spec.model_dump_json(exclude_defaults=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def to_lines(listed: SessionList) -> bytes:
+    """Write a list as lines: its head, then of each session the facts, and below them the figures.
+
+    Apart, because figures move with every list: facts that are the same bytes as before need not be read again.
+    """
+    views = listed.sessions
+    head = ListHead(
+        **{name: getattr(listed, name) for name in ProxyFacts.model_fields},
+        sessions_count=len(views),
+        viewers=sum(view.viewers_ts + view.viewers_hls for view in views),
+        bitrate_bps=sum(view.bitrate_bps for view in views),
+    )
+    lines = [head.__pydantic_serializer__.to_json(head)]
+    for view in views:
+        lines += _WRITE_FACTS(view), _WRITE_FIGURES(view)
+    return b"\n".join(lines)
+
+
+def from_lines(body: bytes) -> tuple[ListHead, list[bytes], list[bytes]]:
+    """Take such a list apart: its head, and of all sessions, in the same order, facts and figures as they came.
+
+    Raises:
+        ValueError: it is none, or not all of it is there.
+    """
+    first, *lines = body.split(b"\n")
+    head = ListHead.model_validate_json(first)
+    if len(lines) != 2 * head.sessions_count:
+        raise ValueError(f"{len(lines)} lines about {head.sessions_count} sessions")
+    return head, lines[::2], lines[1::2]
+
+
+# A view is written as the part of it that is asked for.
+_WRITE_FACTS = SessionFacts.__pydantic_serializer__.to_json
+_WRITE_FIGURES = SessionFigures.__pydantic_serializer__.to_json

@@ -108,11 +108,11 @@ def _observation_figures(observed: Observed, now: datetime) -> Iterator[Figure]:
         ((now - v.observed_at).total_seconds() if v.observed_at is not None else -1.0 for v in views),
     )
     yield per_proxy("sessions", "Sessions seen on the proxy.", (len(v.sessions) for v in views))
-    yield per_proxy("viewers", "Viewers seen on the proxy.", (sum(s.viewers for s in v.sessions) for v in views))
+    yield per_proxy("viewers", "Viewers seen on the proxy.", (v.viewers for v in views))
     yield per_proxy(
         "upstream_bits_per_second",
         "What the proxy receives from upstreams.",
-        (sum(s.bitrate_bps for s in v.sessions) for v in views),
+        (v.bitrate_bps for v in views),
     )
 
 

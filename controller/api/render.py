@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from controller.api import operator_schemas, schemas
 from controller.api.redaction import MASK, redact
-from controller.api.seen import Seen, media_url
+from controller.api.seen import Seen, Sighting, media_url, name_of
 from controller.domain.breaker import Breaker
 from controller.domain.controls import Control, Controls
 from controller.domain.model import Output, Placement, Run, Stream, StreamSpec
-from controller.domain.observation import ProxyView, Session, Viewer
+from controller.domain.observation import Figures, ProxyView, Session, Viewer
 from controller.domain.plan import Action
 from controller.store.approvals import Approval
 from controller.store.drift import KnownDrift
@@ -85,39 +85,44 @@ def spec(wanted: StreamSpec) -> schemas.SpecDocument:
 
 def sessions_of(run: Run, seen: Seen) -> list[schemas.SessionDocument]:
     """Join the placements of a run with what was seen of it, newest generation first."""
-    found = {(view.proxy_id, session.generation): (view, session) for view, session in seen.of(run.stream.id)}
+    found = {(seen_here.view.proxy_id, seen_here.session.generation): seen_here for seen_here in seen.of(run.stream.id)}
     documents: list[schemas.SessionDocument] = []
     for placement in run.placements:
-        view, session = found.pop((placement.proxy_id, placement.generation), (None, None))
-        view = view or seen.views.get(placement.proxy_id)
+        sighting = found.pop((placement.proxy_id, placement.generation), None)
+        view = sighting.view if sighting is not None else seen.views.get(placement.proxy_id)
         documents.append(
             _session(
                 placement,
-                session,
+                sighting,
                 proxy_id=placement.proxy_id,
                 generation=placement.generation,
                 is_fresh=view is not None and view.is_fresh,
             )
         )
-    documents += [_unasked(view, session) for view, session in found.values()]
+    documents += [_sighted(None, sighting) for sighting in found.values()]
     documents.sort(key=lambda document: document["generation"], reverse=True)
     return documents
 
 
-def seen_session(placement: Placement | None, view: ProxyView, session: Session) -> schemas.StreamSessionDocument:
+def seen_session(placement: Placement | None, sighting: Sighting) -> schemas.StreamSessionDocument:
     """Render a session that a proxy was seen to run, with the placement that asks for it, if any."""
-    document = _unasked(view, session)
-    placed = _placed(placement) if placement is not None else _NOT_PLACED
-    return {"stream_id": session.stream_id, "key": session.key, "epoch": session.epoch, **document, **placed}
+    session = sighting.session
+    return {
+        "stream_id": session.stream_id,
+        "key": session.key,
+        "epoch": session.epoch,
+        **_sighted(placement, sighting),
+    }
 
 
-def _unasked(view: ProxyView, session: Session) -> schemas.SessionDocument:
-    return _session(None, session, proxy_id=view.proxy_id, generation=session.generation, is_fresh=view.is_fresh)
+def _sighted(placement: Placement | None, sighting: Sighting) -> schemas.SessionDocument:
+    view, generation = sighting.view, sighting.session.generation
+    return _session(placement, sighting, proxy_id=view.proxy_id, generation=generation, is_fresh=view.is_fresh)
 
 
 def session_name(document: schemas.StreamSessionDocument) -> str:
-    """Name a session among all others, in an order that keeps the sessions of a key together."""
-    return "/".join((document["key"], document["stream_id"], f"{document['generation']:020}", document["proxy_id"]))
+    """Name a session among all others."""
+    return name_of(document["key"], document["stream_id"], document["generation"], document["proxy_id"])
 
 
 def transition(entry: Entry) -> schemas.TransitionDocument:
@@ -174,8 +179,8 @@ def proxy(view: ProxyView, held: Controls) -> schemas.ProxyDocument:
         "is_synced": view.is_synced,
         "sessions": len(view.sessions),
         "sessions_max": view.sessions_max,
-        "viewers": sum(session.viewers for session in view.sessions),
-        "bitrate_bps": sum(session.bitrate_bps for session in view.sessions),
+        "viewers": view.viewers,
+        "bitrate_bps": view.bitrate_bps,
     }
 
 
@@ -308,14 +313,14 @@ def _links(run: Run, view: View) -> schemas.LinksDocument:
 
 
 def _session(
-    placement: Placement | None, session: Session | None, *, proxy_id: str, generation: int, is_fresh: bool
+    placement: Placement | None, sighting: Sighting | None, *, proxy_id: str, generation: int, is_fresh: bool
 ) -> schemas.SessionDocument:
     return {
         "proxy_id": proxy_id,
         "generation": generation,
         "is_fresh": is_fresh,
         **(_placed(placement) if placement is not None else _NOT_PLACED),
-        **(_seen(session) if session is not None else _NOT_SEEN),
+        **(_seen(sighting.session, sighting.figures) if sighting is not None else _NOT_SEEN),
     }
 
 
@@ -336,21 +341,21 @@ _NOT_PLACED: schemas.PlacedPart = {
 }
 
 
-def _seen(session: Session) -> schemas.SeenPart:
+def _seen(session: Session, figures: Figures) -> schemas.SeenPart:
     return {
         "state": session.state,
         "finished_reason": session.finished_reason,
         "detail": session.detail,
         "outputs": list(session.outputs),
-        "viewers": session.viewers,
-        "viewers_ts": session.viewers_ts,
-        "viewers_hls": session.viewers_hls,
-        "bytes_in": session.bytes_in,
-        "bytes_out": session.bytes_out,
-        "bitrate_bps": session.bitrate_bps,
-        "last_byte_age_seconds": session.last_byte_age_seconds,
-        "uptime_seconds": session.uptime_seconds,
-        "datagrams_lost": session.datagrams_lost,
+        "viewers": figures.viewers,
+        "viewers_ts": figures.viewers_ts,
+        "viewers_hls": figures.viewers_hls,
+        "bytes_in": figures.bytes_in,
+        "bytes_out": figures.bytes_out,
+        "bitrate_bps": figures.bitrate_bps,
+        "last_byte_age_seconds": figures.last_byte_age_seconds,
+        "uptime_seconds": figures.uptime_seconds,
+        "datagrams_lost": figures.datagrams_lost,
     }
 
 

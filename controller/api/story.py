@@ -134,23 +134,24 @@ def _condition(condition: Condition, now: datetime) -> str:
 
 
 def _placements(run: Run, seen: Seen, now: datetime) -> Iterator[str]:
-    found = {(view.proxy_id, session.generation): session for view, session in seen.of(run.stream.id)}
+    found = {(one.view.proxy_id, one.session.generation): one for one in seen.of(run.stream.id)}
     for placement in run.placements:
         where = f"Generation {placement.generation} on proxy {placement.proxy_id}"
-        session = found.pop((placement.proxy_id, placement.generation), None)
-        if session is None:
+        sighting = found.pop((placement.proxy_id, placement.generation), None)
+        session = sighting.session if sighting is not None else None
+        if sighting is None or session is None:
             yield f"{where} {_wish(placement, now)}; the proxy was not seen to run it."
         elif session.state is SessionState.FINISHED:
             yield f"{where} {_wish(placement, now)}; it has finished by itself ({session.finished_reason})."
         else:
             detail = f" ({session.detail})" if session.detail else ""
-            crowd = _crowd(session.viewers)
+            crowd = _crowd(sighting.figures.viewers)
             yield f"{where} {_wish(placement, now)}; its upstream is {session.state}{detail}; {crowd}."
         view = seen.views.get(placement.proxy_id)
         if view is None or not view.is_fresh:
             yield f"Proxy {placement.proxy_id} does not answer, so that this is what was seen last."
-    for (proxy_id, generation), session in found.items():
-        yield f"Proxy {proxy_id} runs generation {generation} ({session.state}), which nobody asks for."
+    for (proxy_id, generation), sighting in found.items():
+        yield f"Proxy {proxy_id} runs generation {generation} ({sighting.session.state}), which nobody asks for."
 
 
 def _wish(placement: Placement, now: datetime) -> str:
@@ -185,8 +186,9 @@ def _summary(run: Run, seen: Seen, now: datetime) -> str:
 
 
 def _how_it_lives(run: Run, seen: Seen) -> str:
-    sessions = [session for _, session in seen.of(run.stream.id)]
-    viewers = sum(session.viewers for session in sessions)
+    sightings = seen.of(run.stream.id)
+    sessions = [sighting.session for sighting in sightings]
+    viewers = sum(sighting.figures.viewers for sighting in sightings)
     if any(session.state is SessionState.FLOWING for session in sessions):
         return f"it flows, and {_crowd(viewers)}"
     if any(session.state is SessionState.IDLE for session in sessions):

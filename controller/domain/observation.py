@@ -3,7 +3,7 @@
 As in ``model``, nothing here decides. How far an observation may be believed is part of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +58,17 @@ class Session:
     delivered: bool = False
     """Whether a media byte came since the upstream was last wanted."""
     failing_seconds: float | None = None
+    looping_seconds: float | None = None
+    """Since when the same pictures come again and again; None while they do not."""
+    loop_period_seconds: float | None = None
+    spec_digest: str = ""
+    """The proxy's fingerprint of the spec that runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What moves by itself while a session runs. Nothing is decided by it."""
+
     viewers_ts: int = 0
     viewers_hls: int = 0
     bytes_in: int = 0
@@ -66,15 +77,14 @@ class Session:
     last_byte_age_seconds: float | None = None
     uptime_seconds: float = 0.0
     datagrams_lost: int = 0
-    looping_seconds: float | None = None
-    """Since when the same pictures come again and again; None while they do not."""
-    loop_period_seconds: float | None = None
-    spec_digest: str = ""
-    """The proxy's fingerprint of the spec that runs."""
 
     @property
     def viewers(self) -> int:
         return self.viewers_ts + self.viewers_hls
+
+
+UNKNOWN_FIGURES = Figures()
+"""Of a session that another process saw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,15 @@ class ProxyView:
     sessions_max: int = 0
     """How many it runs at most; 0 is unknown."""
     sessions: tuple[Session, ...] = ()
+    figures: Sequence[Figures] = field(default=(), repr=False, compare=False)
+    """Of the sessions, in their order; empty when they are not known."""
+    viewers: int = 0
+    bitrate_bps: int = 0
+    """Of all sessions together."""
+
+    def figures_at(self, place: int) -> Figures:
+        """Return the figures of the session at this place."""
+        return self.figures[place] if self.figures else UNKNOWN_FIGURES
 
     @property
     def is_fresh(self) -> bool:

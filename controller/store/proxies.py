@@ -31,7 +31,7 @@ def save(session: Session, views: Iterable[ProxyView], *, now: datetime) -> None
             "boot_id": view.boot_id,
             "freshness": view.freshness,
             "observed_at": view.observed_at,
-            "view": _VIEW.dump_python(view, mode="json"),
+            "view": _VIEW.dump_python(view, mode="json", exclude={"figures"}),
             "saved_at": now,
         }
         for view in views

@@ -9,13 +9,14 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from proxy.contract import EnsureOutcome, EnsureRequest, StopOutcome, StopRequest, SyncedRequest
+from proxy.contract import LINES, EnsureOutcome, EnsureRequest, StopOutcome, StopRequest, SyncedRequest, to_lines
 from proxy.control import guard
 from proxy.control.watch import Watch
 from proxy.registry import Registry
 
 BODY_BYTES_MAX: Final = 256 * 1024
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+NOT_STORED: Final = {"Cache-Control": "no-store"}
 ENSURE_STATUSES: Final = {
     EnsureOutcome.STARTED: 200,
     EnsureOutcome.REPLACED: 200,
@@ -61,8 +62,11 @@ class Control:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def list_sessions(self, _request: web.Request) -> web.Response:
-        return _render(self._registry.listing())
+    async def list_sessions(self, request: web.Request) -> web.Response:
+        listed = self._registry.listing()
+        if LINES not in request.headers.get("Accept", ""):
+            return _render(listed)
+        return web.Response(body=to_lines(listed), content_type=LINES, headers=NOT_STORED)
 
     async def ensure(self, request: web.Request) -> web.Response:
         stream_id = _stream_id(request)
@@ -108,5 +112,5 @@ def _render(answer: BaseModel, status: int = 200) -> web.Response:
         text=answer.model_dump_json(),
         status=status,
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers=NOT_STORED,
     )

@@ -1,7 +1,8 @@
 """The control API, by its own words (``proxy.contract``), against every proxy there is."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +37,11 @@ class Caller:
         async with self.http.get("sessions") as answer:
             assert answer.status == 200
             return contract.SessionList.model_validate_json(await answer.text())
+
+    async def list_lines(self) -> tuple[contract.ListHead, Sequence[bytes], Sequence[bytes]]:
+        async with self.http.get("sessions", headers={"Accept": contract.LINES}) as answer:
+            assert (answer.status, answer.content_type) == (200, contract.LINES)
+            return contract.from_lines(await answer.read())
 
     async def find(self, key: str) -> SessionView | None:
         return next((view for view in (await self.list()).sessions if view.key == key), None)
@@ -96,6 +102,29 @@ async def test_a_session_is_started_listed_and_stopped(caller: Caller, key: str)
     listed = await caller.list()
     assert listed.sequence >= stopped.sequence > started.sequence
     assert await caller.find(key) is None
+
+
+async def test_a_list_as_lines_says_what_the_list_says(caller: Caller, key: str):
+    await caller.ensure(spec(key), 1, 1)
+    listed = await caller.list()
+    head, facts, figures = await caller.list_lines()
+    assert head.model_dump() == listed.model_dump(exclude={"sessions"}) | {
+        "sessions_count": len(listed.sessions),
+        "viewers": 0,
+        "bitrate_bps": 0,
+    }
+    told = [json.loads(fact) | json.loads(figure) for fact, figure in zip(facts, figures, strict=True)]
+    moving = {"uptime_seconds", "failing_seconds"}
+    assert [SessionView.model_validate(one).model_dump(exclude=moving) for one in told] == [
+        view.model_dump(exclude=moving) for view in listed.sessions
+    ]
+
+
+async def test_what_nothing_happened_to_is_written_as_the_same_facts(caller: Caller, key: str):
+    await caller.ensure(spec(key), 1, 1)
+    _, first, _ = await caller.list_lines()
+    _, second, _ = await caller.list_lines()
+    assert [line for line in first if key.encode() in line] == [line for line in second if key.encode() in line]
 
 
 async def test_repeats_change_nothing(caller: Caller, key: str):

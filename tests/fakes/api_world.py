@@ -30,7 +30,16 @@ from controller.domain.model import (
     StreamSpec,
     Upstream,
 )
-from controller.domain.observation import Freshness, Observed, ProxyView, Session, SessionState, Viewer
+from controller.domain.observation import (
+    UNKNOWN_FIGURES,
+    Figures,
+    Freshness,
+    Observed,
+    ProxyView,
+    Session,
+    SessionState,
+    Viewer,
+)
 from controller.domain.plan import Plan
 from controller.errors import ProxyUnreachableError
 from controller.store import record, streams, tables
@@ -39,6 +48,7 @@ from tests.fakes.asgi import Client
 
 P1, BOOT = ProxyId("p1"), BootId("boot-1")
 SPEC = StreamSpec((Upstream("http://origin/a.ts"),))
+_FIGURES = Figures.__dataclass_fields__.keys()
 
 
 class World:
@@ -137,20 +147,30 @@ class World:
     async def play(self, key: str = "cam-7", **fields: Any) -> Run:
         """Announce, place, and let p1 run it."""
         run = await self.place(await self.announce(key), requested_ago=60.0)
-        self.show(session_of(run, **fields))
+        moving = {name: fields.pop(name) for name in _FIGURES & fields.keys()}
+        self.show(session_of(run, **fields), figures=Figures(**moving))
         return run
 
     # Observed
 
-    def show(self, *sessions: Session, **fields: Any) -> None:
-        """Let p1 list further sessions."""
+    def show(self, *sessions: Session, figures: Figures = UNKNOWN_FIGURES, **fields: Any) -> None:
+        """Let p1 list further sessions, with these figures each."""
         view = self.observed.proxies[0]
-        seen = replace(view, sessions=(*view.sessions, *sessions), observed_at=self.now, **fields)
+        of_all = (*view.figures, *[figures] * len(sessions))
+        seen = replace(
+            view,
+            sessions=(*view.sessions, *sessions),
+            figures=of_all,
+            viewers=sum(one.viewers for one in of_all),
+            bitrate_bps=sum(one.bitrate_bps for one in of_all),
+            observed_at=self.now,
+            **fields,
+        )
         self.observed = Observed((seen, *self.observed.proxies[1:]))
 
     def hide(self) -> None:
         """Let p1 list nothing any more."""
-        self.observed = Observed((replace(self.observed.proxies[0], sessions=(), observed_at=self.now),))
+        self.observed = Observed((replace(self.observed.proxies[0], sessions=(), figures=(), observed_at=self.now),))
 
     # What the process would do
 

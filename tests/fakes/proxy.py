@@ -35,6 +35,8 @@ class FakeProxy(FakeControl):
             status, answer = self.control(request.method, path, await request.read(), request.query)
         except ValidationError:
             return _problem(400)
+        if isinstance(answer, contract.SessionList) and contract.LINES in request.headers.get("Accept", ""):
+            return web.Response(body=contract.to_lines(answer), content_type=contract.LINES)
         return _problem(status) if isinstance(answer, contract.Problem) else _json(answer, status)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:

@@ -125,7 +125,8 @@ class SimulatedProxy(FakeControl):
         if method != "GET":
             self.fleet.applied += 1
             self._judge(before, answer, sent_at, query, body)
-        return status, answer.model_dump_json()
+        is_list = isinstance(answer, contract.SessionList)
+        return status, contract.to_lines(answer).decode() if is_list else answer.model_dump_json()
 
     def _judge(
         self, before: dict[str, contract.SessionView], answer: object, sent_at: float, query: dict[str, str], body: str

@@ -6,7 +6,6 @@ from controller.api import render, schemas
 from controller.api.problems import documented
 from controller.api.wire import LIMIT_DEFAULT, CursorHere, KeyHere, Limit, ServicesHere, ViewHere, answer, slice_page
 from controller.domain.controls import Controls
-from controller.domain.model import StreamId
 from controller.store import controls, streams
 
 router = APIRouter(tags=["proxies"], responses=documented(_400="the request cannot be understood"))
@@ -20,16 +19,14 @@ async def list_sessions(
     cursor: CursorHere = None,
     limit: Limit = LIMIT_DEFAULT,
 ) -> Response:
-    seen = [pair for pair in view.seen.sessions() if key is None or pair[1].key == key]
-    runs = await services.database.read(streams.load_runs, {StreamId(session.stream_id) for _, session in seen})
+    seen = [sighting for sighting in view.seen.sightings() if key is None or sighting.session.key == key]
+    page, next_cursor = slice_page(seen, lambda sighting: sighting.name, cursor, limit)
+    runs = await services.database.read(streams.load_runs, {sighting.session.stream_id for sighting in page})
     placed = {(p.proxy_id, p.stream_id, p.generation): p for run in runs.values() for p in run.placements}
-    documents = [
-        render.seen_session(
-            placed.get((proxy.proxy_id, StreamId(session.stream_id), session.generation)), proxy, session
-        )
-        for proxy, session in seen
+    items = [
+        render.seen_session(placed.get((one.view.proxy_id, one.session.stream_id, one.session.generation)), one)
+        for one in page
     ]
-    items, next_cursor = slice_page(documents, render.session_name, cursor, limit)
     found: schemas.SessionList = {"items": items, "next_cursor": next_cursor}
     return answer(found)
 

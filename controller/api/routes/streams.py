@@ -186,7 +186,7 @@ async def list_stream_viewers(
     services: ServicesHere, view: ViewHere, name: StreamName, cursor: CursorHere = None, limit: Limit = LIMIT_DEFAULT
 ) -> Response:
     run = await find_run(services, name)
-    proxy_ids = {seen.proxy_id for seen, _ in view.seen.of(run.stream.id)}
+    proxy_ids = {sighting.view.proxy_id for sighting in view.seen.of(run.stream.id)}
     gathered = await viewers.gather(services, proxy_ids)
     watching = [viewer for viewer in gathered.viewers if viewer.stream_id == run.stream.id]
     return answer(viewers.document(watching, gathered.unreachable, cursor, limit))

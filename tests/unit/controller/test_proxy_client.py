@@ -1,7 +1,7 @@
 """Whatever is not a readable answer is ProxyUnreachableError: unknown, never absent."""
 
 import asyncio
-import json
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from controller.domain.model import BootId, Command, CommandKind, Key, ProxyId, ReplyOutcome, StreamId
-from controller.domain.observation import SessionState
+from controller.domain.observation import UNKNOWN_FIGURES, Session, SessionState
 from controller.errors import ProxyUnreachableError
 from controller.proxy_client import ProxyClient, fingerprint, http_session
 from proxy import contract
@@ -18,6 +18,7 @@ from tests.fakes.proxy import FakeProxy, fake_proxy
 from tests.fakes.tcp import serving
 
 ENDED = contract.FinishedReason.UPSTREAM_ENDED
+WISHED = contract.SessionSpec(key="cam-7", upstreams=(contract.Upstream(url="http://o/a"),))
 LIMITS = {"list_timeout_seconds": 0.3, "command_timeout_seconds": 0.3, "watch_silence_seconds": 0.3}
 
 
@@ -151,18 +152,84 @@ async def test_a_wrong_token_is_unreachable(http, fake):
 
 
 async def test_an_older_controller_reads_no_list_with_a_state_it_does_not_know(http, fake, client):
-    fake.inject("s1", contract.SessionSpec(key="cam-7", upstreams=(contract.Upstream(url="http://o/a"),)), 1, 1)
-    listed = json.loads(await raw_list(http, fake))
-    listed["sessions"][0]["state"] = "dreaming"
-    async with raw(response("200 OK", json.dumps(listed).encode())) as url:
+    fake.inject("s1", WISHED, 1, 1)
+    listed = await raw_list(http, fake)
+    assert b'"state":"idle"' in listed
+    async with raw(response("200 OK", listed.replace(b'"state":"idle"', b'"state":"dreaming"'))) as url:
         with pytest.raises(ProxyUnreachableError, match="its list cannot be read"):
             await client_of(http, url).list()
 
 
+async def test_a_list_that_lacks_what_its_head_counts_is_no_list(http, fake):
+    """Else the sessions at its end would be missing ones."""
+    for number in range(3):
+        fake.inject(f"s{number}", WISHED.model_copy(update={"key": f"cam-{number}"}), 1, 1)
+    lines = (await raw_list(http, fake)).split(b"\n")
+    assert len(lines) == 7
+    for kept in (1, 4, 5, 6):
+        async with raw(response("200 OK", b"\n".join(lines[:kept]))) as url:
+            with pytest.raises(ProxyUnreachableError, match="lines about 3 sessions"):
+                await client_of(http, url).list()
+
+
 async def raw_list(http, fake) -> bytes:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": contract.LINES}
     async with http.get(f"{fake.url}{contract.PREFIX}/sessions", headers=headers) as answer:
         return await answer.read()
+
+
+async def test_sessions_of_which_nothing_happened_are_the_same_values_with_new_figures(fake, client):
+    fake.inject("s1", WISHED, 1, 1)
+    fake.inject("s2", WISHED.model_copy(update={"key": "cam-8"}), 1, 1)
+    fake.flow("cam-7", bytes_in=5, viewers_ts=2)
+    before = await client.list()
+    fake.flow("cam-7", bytes_in=7, viewers_ts=1, bitrate_bps=9)
+    moved = await client.list()
+    assert moved.sessions is before.sessions
+    assert [figures.bytes_in for figures in before.figures] == [5, 0]
+    assert [figures.bytes_in for figures in moved.figures] == [7, 0]
+    assert (before.viewers, moved.viewers, moved.bitrate_bps) == (2, 1, 9)
+    assert moved.sequence > before.sequence
+
+
+async def test_whatever_happened_to_a_session_is_seen_in_the_next_list(fake, client):
+    """Every fact there is, one after the other; what nothing happened to stays the same value."""
+    fake.inject("s1", WISHED, 1, 1)
+    fake.inject("s2", WISHED.model_copy(update={"key": "cam-8"}), 1, 1)
+    changes = {
+        "stream_id": "s9", "epoch": 2, "generation": 2, "spec_digest": "other", "outputs": (contract.Output.HLS,),
+        "state": contract.UpstreamState.FINISHED, "finished_reason": ENDED, "detail": "why", "wanted": True,
+        "delivered": True, "failing_seconds": 1.5, "looping_seconds": 2.5, "loop_period_seconds": 3.5,
+    }  # fmt: skip
+    assert changes.keys() == {field.name for field in dataclasses.fields(Session)} - {"key"}
+    view = await client.list()
+    for name, value in changes.items():
+        fake.views["cam-7"] = fake.views["cam-7"].model_copy(update={name: value})
+        before, view = view, await client.list()
+        assert getattr(view.sessions[0], name) == value
+        assert getattr(before.sessions[0], name) != value
+        assert view.sessions[1] is before.sessions[1]
+
+
+async def test_a_restarted_proxy_is_believed_at_once(fake, client):
+    fake.inject("s1", WISHED, 1, 1)
+    before = await client.list()
+    fake.forget()
+    empty = await client.list()
+    assert empty.sessions == ()
+    assert empty.boot_id != before.boot_id
+    fake.inject("s1", WISHED, 1, 1)
+    assert (await client.list()).sessions == before.sessions
+
+
+async def test_figures_that_cannot_be_read_are_unknown_ones(http, fake):
+    """Nothing is decided by them."""
+    fake.inject("s1", WISHED, 1, 1)
+    listed = await raw_list(http, fake)
+    async with raw(response("200 OK", listed.replace(b'"bytes_in":0', b'"bytes_in":"many"'))) as url:
+        view = await client_of(http, url).list()
+    assert len(view.figures) == len(view.sessions) == 1
+    assert list(view.figures[:1]) == [UNKNOWN_FIGURES]
 
 
 async def test_a_list_becomes_a_fresh_view(fake, client):
@@ -224,7 +291,7 @@ async def test_kicking_tells_whether_the_viewer_was_there(http, status, had):
 
 
 async def test_the_watch_names_keys_as_they_change(fake, client):
-    fake.inject("s1", contract.SessionSpec(key="cam-7", upstreams=(contract.Upstream(url="http://o/a"),)), 1, 1)
+    fake.inject("s1", WISHED, 1, 1)
     feed = client.watch()
     assert await anext(feed) == (fake.boot_id, frozenset())
     fake.flow("cam-7")

@@ -19,7 +19,7 @@ from controller.domain.model import (
     State,
     Transition,
 )
-from controller.domain.observation import Freshness, Observed, ProxyView, SessionState
+from controller.domain.observation import Figures, Freshness, Observed, ProxyView, SessionState
 from controller.domain.plan import Drift, DriftClass, DriftKind, Verb
 from controller.store.cursors import Page
 from controller.store.drift import KnownDrift
@@ -76,7 +76,7 @@ SUMMARIES = {
     ),
     "flowing": (
         run(State.LIVE, placement()),
-        [view(session(viewers_ts=1))],
+        [view(session(), figures=(Figures(viewers_ts=1),))],
         "it flows, and 1 viewer watches",
         None,
     ),

@@ -20,10 +20,6 @@ def test_every_reason_has_an_outcome(reason):
     assert reason.outcome is (Outcome.FAILED if reason in failed else Outcome.COMPLETED)
 
 
-def test_viewers_are_counted_over_all_outputs():
-    assert make.session(viewers_ts=2, viewers_hls=3).viewers == 5
-
-
 def test_an_absent_condition_is_unknown():
     stream = make.stream()
     assert stream.condition(ConditionType.PLACED) is None
