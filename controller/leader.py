@@ -40,7 +40,8 @@ from controller.store.term import Term
 log: Final = structlog.get_logger()
 
 BIRTHS_SECONDS: Final = 600.0
-"""Every source is asked for a birth this often, whatever it said before."""
+"""Every source is asked for a birth this often, whatever it said before, one after the other in the meantime: all at
+once they would answer all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,16 @@ class Leader:
     async def _keep_asking(self) -> None:
         """Ask without a reason: a broker whose queue was full has dropped in silence what only a birth can tell."""
         while True:
-            await asyncio.sleep(BIRTHS_SECONDS)
             try:
-                await self._ask_every_source()
+                known = [source.id for source in await self._database.read(sources.load_all)]
             except DatabaseError as failed:
                 log.warning("births.not_asked", error=str(failed))
+                known = []
+            for source_id in known:
+                await asyncio.sleep(BIRTHS_SECONDS / len(known))
+                self.outbox.ask_for_birth(source_id)
+            if not known:
+                await asyncio.sleep(BIRTHS_SECONDS)
 
     async def _ask_every_source(self) -> None:
         self.ask_for_births([source.id for source in await self._database.read(sources.load_all)])

@@ -70,12 +70,14 @@ class ProxyClient:
         url: str,
         *,
         token: str,
+        installation: str = "",
         list_timeout_seconds: float,
         command_timeout_seconds: float,
         watch_silence_seconds: float = 20.0,
     ) -> None:
         self.url = url
         self._http = http
+        self._installation = installation
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._list_timeout_seconds = list_timeout_seconds
         self._command_timeout_seconds = command_timeout_seconds
@@ -140,6 +142,7 @@ class ProxyClient:
             boot_id=command.boot_id,
             token=token,
             spec=_to_wire(command.key, command.spec),
+            installation=self._installation,
         )
         body = await self._call("PUT", f"/sessions/{command.stream_id}", body=request.model_dump_json())
         reply = self._read(contract.EnsureReply, body)
@@ -317,6 +320,7 @@ def _read_session(line: bytes) -> Session:
         looping_seconds=facts.looping_seconds,
         loop_period_seconds=facts.loop_period_seconds,
         spec_digest=facts.spec_digest,
+        installation=facts.installation,
     )
 
 

@@ -52,6 +52,7 @@ def clients(settings: Settings, http: aiohttp.ClientSession) -> Callable[[str], 
             http,
             url,
             token=settings.control_secret,
+            installation=settings.installation,
             list_timeout_seconds=settings.list_timeout_seconds,
             command_timeout_seconds=settings.command_timeout_seconds,
         )

@@ -204,6 +204,13 @@ class Settings(DatabaseSettings):
         max_length=128,
         description="What this controller is called where several are told apart; by default the host's name.",
     )
+    installation: str = Field(
+        "penstock",
+        min_length=1,
+        max_length=128,
+        description="What sessions are marked with at the proxies, for all controllers of one database alike. Sessions"
+        " that are marked otherwise are reported, and left alone.",
+    )
     lease_seconds: PositiveFloat = Field(
         15, ge=1, le=300, description="A leader that was not heard of for this long is replaced by another controller."
     )

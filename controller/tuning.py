@@ -40,6 +40,7 @@ def policy(settings: Settings) -> Policy:
         live_last_max=_optional_seconds(settings.live_last_max_seconds),
         block_retention=timedelta(hours=settings.block_hours),
         fingerprint=fingerprint,
+        installation=settings.installation,
         limits=Limits(
             evidenced_per_second=settings.stops_evidenced_per_second,
             unevidenced_per_second=settings.stops_unevidenced_per_second,

@@ -33,6 +33,8 @@ PREFIX = "/control/v1"
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$"
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+Installation = Annotated[str, StringConstraints(max_length=128)]
+"""Whose session it is, where several keep sessions at one proxy. Empty: not said. It decides nothing here."""
 PublicUrl = Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/?#]+)?$", max_length=512)]
 Counter = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -91,6 +93,7 @@ class EnsureRequest(Wire):
     token: Counter
     """The controller's token; lower than the highest seen answers ``stale_token``."""
     spec: SessionSpec
+    installation: Installation = ""
 
 
 class EnsureOutcome(StrEnum):
@@ -188,6 +191,8 @@ class SessionFacts(Wire):
     generation: Counter
     spec_digest: str
     """``digest(spec)`` of what runs."""
+    installation: Installation = ""
+    """As whoever asked for it last has said."""
     outputs: tuple[Output, ...]
     on_demand: bool
     state: UpstreamState

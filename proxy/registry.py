@@ -284,6 +284,7 @@ class Registry:
             self._start(stream_id, request, instead_of=current)
         else:
             current.replace(request.generation, request.spec)
+            current.installation = request.installation
             self._changed(key)
         return Verdict(EnsureOutcome.REPLACED)
 
@@ -309,6 +310,7 @@ class Registry:
             request.epoch,
             request.generation,
             request.spec,
+            installation=request.installation,
             ports=self._ports,
             on_change=self._on_session_change,
         )

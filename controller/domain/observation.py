@@ -63,6 +63,8 @@ class Session:
     loop_period_seconds: float | None = None
     spec_digest: str = ""
     """The proxy's fingerprint of the spec that runs."""
+    installation: str = ""
+    """Whose session it is; empty where nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)

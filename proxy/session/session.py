@@ -43,6 +43,7 @@ class Session:
         generation: int,
         spec: SessionSpec,
         *,
+        installation: str = "",
         ports: SessionPorts,
         on_change: Callable[["Session", bool], None],
     ) -> None:
@@ -51,6 +52,7 @@ class Session:
         self.generation = generation
         self.spec = spec
         self.spec_digest = digest(spec)
+        self.installation = installation
         self._crowd = Crowd(ports.gauge)
         self.feed: Feed | None = None
         self.finished_reason: FinishedReason | None = None
@@ -69,8 +71,7 @@ class Session:
         )
         hooks = PullHooks(self._on_media, self._tell, self._on_round_failed, self._on_recall)
         self._supply = Supply(spec, self.vitals, ports=ports, hooks=hooks)
-        self._resyncs_of_the_gone = 0
-        self._feeds_opened = 0
+        self._resyncs_of_the_gone = self._feeds_opened = 0
         self._state_told = UpstreamState.IDLE
         if not spec.on_demand:
             self._want()
@@ -131,6 +132,7 @@ class Session:
             epoch=self.epoch,
             generation=self.generation,
             spec_digest=self.spec_digest,
+            installation=self.installation,
             outputs=self.spec.outputs,
             on_demand=self.spec.on_demand,
             state=self.state,

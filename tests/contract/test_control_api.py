@@ -127,6 +127,14 @@ async def test_what_nothing_happened_to_is_written_as_the_same_facts(caller: Cal
     assert [line for line in first if key.encode() in line] == [line for line in second if key.encode() in line]
 
 
+async def test_a_session_says_whose_it_is(caller: Caller, key: str):
+    for generation, whose in enumerate(("", "one", "two"), 1):
+        await caller.ensure(spec(key), 1, generation, installation=whose)
+        view = await caller.find(key)
+        assert view is not None
+        assert view.installation == whose
+
+
 async def test_repeats_change_nothing(caller: Caller, key: str):
     await caller.ensure(spec(key), 1, 1)
     before = (await caller.list()).sequence

@@ -42,10 +42,10 @@ class FakeRegistry:
     def finish(self, key: str, reason: FinishedReason) -> None:
         self._change(self.views[key].model_copy(update={"state": UpstreamState.FINISHED, "finished_reason": reason}))
 
-    def _put(self, stream_id: str, spec: SessionSpec, fence: Fence) -> None:
+    def _put(self, stream_id: str, spec: SessionSpec, fence: Fence, installation: str = "") -> None:
         self._change(
             SessionView(stream_id=stream_id, key=spec.key, epoch=fence[0], generation=fence[1],
-                        spec_digest=contract.digest(spec), outputs=spec.outputs, on_demand=spec.on_demand,
+                        spec_digest=contract.digest(spec), installation=installation, outputs=spec.outputs, on_demand=spec.on_demand,
                         state=UpstreamState.IDLE if spec.on_demand else UpstreamState.CONNECTING,
                         wanted=not spec.on_demand)
         )  # fmt: skip
@@ -85,7 +85,7 @@ class FakeRegistry:
             return (EnsureOutcome.UNCHANGED if same else EnsureOutcome.SPEC_CONFLICT), None
         if any(upstream.url.startswith(REFUSED_SCHEMES) for upstream in asked.spec.upstreams):
             return EnsureOutcome.REFUSED, None
-        self._put(stream_id, asked.spec, fence)
+        self._put(stream_id, asked.spec, fence, asked.installation)
         in_place = held and (held.epoch, held.stream_id) == (asked.epoch, stream_id)
         return (EnsureOutcome.REPLACED if in_place else EnsureOutcome.STARTED), None
 

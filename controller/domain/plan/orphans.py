@@ -42,6 +42,11 @@ class OrphanPlanner:
                 self._look_at(view, session)
 
     def _look_at(self, view: ProxyView, session: Session) -> None:
+        ours = self._policy.installation
+        if ours and session.installation not in (ours, ""):
+            evidence = f"it belongs to installation {session.installation}, and this is {ours}"
+            self._hold(_drift(view, session, DriftKind.FOREIGN_SESSION, evidence), REPORTED)
+            return
         run = self._runs.get(session.stream_id)
         if run is not None and run.stream.state.is_active:
             self._look_at_generation(view, session, run)

@@ -43,6 +43,7 @@ class DriftKind(StrEnum):
     STUCK_STOPPING = "stuck_stopping"
     ORPHAN_UNKNOWN = "orphan_unknown"
     NEWER_THAN_DATABASE = "newer_than_database"
+    FOREIGN_SESSION = "foreign_session"
     UNKNOWN_PROXY = "unknown_proxy"
     OUTBOX_STUCK = "outbox_stuck"
     OBSERVED_LAG = "observed_lag"
@@ -211,7 +212,8 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
         (12,),
         "a session still listed some time after its stop was decided",
         "its placement is stopping for longer than its grace, and a fresh list shows it",
-        "stop again; its end was decided and paid for",
+        "stop again, as often as it takes: there is no softer stop that a harder one could follow, viewers and upstream"
+        " have their end at once. Its end was decided and paid for",
         grace=Grace.STOP,
     ),
     DriftKind.ORPHAN_UNKNOWN: Rule(
@@ -230,6 +232,13 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
         "a session of a newer epoch than any row of its key",
         "a fresh list shows it: rows were lost, or restored from a backup",
         "report; sources are asked for births; the key is not placed meanwhile",
+    ),
+    DriftKind.FOREIGN_SESSION: Rule(
+        _R,
+        (17,),
+        "a session of another installation",
+        "it is marked with another name than `PENSTOCK_INSTALLATION`, and no placement asks for it",
+        "report: whoever started it looks after it. One without a mark counts as ours",
     ),
     DriftKind.UNKNOWN_PROXY: Rule(
         _R,
@@ -270,7 +279,6 @@ ELSEWHERE: Mapping[int, str] = MappingProxyType({
     14: "waits: proxies do not report connections without a session",
     16: "waits, but for this: of two addresses that answer with one proxy id, the second is not believed"
     " (`proxy.id_taken_twice`)",
-    17: "sessions carry no owner: one that was started behind the controller's back is `orphan_unknown`",
     20: "no drift: a Last Will makes its streams STALLED, and `expires_in` ends what is not announced again",
     21: "no drift: held where it is recorded, if `PENSTOCK_HOLD_MASS_ENDS` is set, under the condition `EndHeld`",
     22: "no drift: a birth that lacks a stream makes it STALLED, a second one ends it (`source_lost`)",

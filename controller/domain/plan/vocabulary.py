@@ -119,6 +119,9 @@ class Policy:
     fingerprint: Callable[[Key, StreamSpec], str] | None = None
     """What a proxy reports of the session that runs this spec for this key. None: it is not compared."""
 
+    installation: str = ""
+    """What our sessions are marked with: those of others are reported, and left alone. Empty: there are no others."""
+
     def grace(self, kind: DriftKind) -> timedelta:
         """How long a drift of this kind has to last before anything is done about it."""
         grace: timedelta = getattr(self, kind.rule.grace) if kind.rule.grace is not None else timedelta()

@@ -88,17 +88,23 @@ async def test_its_figures_begin_at_zero(means):
     assert figures["commands_answered"] == figures["mqtt_received"] == figures["mqtt_batches"] == 0
 
 
-async def test_sources_are_asked_for_births_without_a_reason(means, monkeypatch):
+@pytest.mark.looptime
+async def test_sources_are_asked_for_births_without_a_reason_and_one_after_the_other(means):
     made, _ = means
-    monkeypatch.setattr(leader_module, "BIRTHS_SECONDS", 0.01)
     leader = Leader(await lead(made.database), made)
-    reported = SourceReported(SourceId("enc-1"), "boot-1", True, Cause("source:enc-1", "test"))
-    await made.database.write(record.record_now, [reported], new_id=made.new_id)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    for number in range(4):
+        reported = SourceReported(SourceId(f"enc-{number}"), "boot-1", True, Cause(f"source:enc-{number}", "test"))
+        await made.database.write(record.record_now, [reported], new_id=made.new_id)
+    loop, asked = asyncio.get_running_loop(), []
+    began = loop.time()
+    async with asyncio.TaskGroup() as group:
         asking = group.create_task(leader.pillars()["births"](), name="births")
-        entry = await leader.outbox.take()
+        for _ in range(4):
+            entry = await leader.outbox.take()
+            asked.append((entry.message.topic.split("/")[-2], loop.time() - began))
         asking.cancel()
-    assert entry.message.topic.endswith("sources/enc-1/command")
+    assert [topic for topic, _ in asked] == ["enc-0", "enc-1", "enc-2", "enc-3"]
+    assert [at for _, at in asked] == pytest.approx([150, 300, 450, 600], abs=1)
 
 
 async def test_a_database_that_is_away_ends_no_term_for_that(means, monkeypatch):

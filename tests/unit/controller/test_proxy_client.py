@@ -197,7 +197,7 @@ async def test_whatever_happened_to_a_session_is_seen_in_the_next_list(fake, cli
     fake.inject("s1", WISHED, 1, 1)
     fake.inject("s2", WISHED.model_copy(update={"key": "cam-8"}), 1, 1)
     changes = {
-        "stream_id": "s9", "epoch": 2, "generation": 2, "spec_digest": "other", "outputs": (contract.Output.HLS,),
+        "stream_id": "s9", "epoch": 2, "generation": 2, "spec_digest": "other", "installation": "theirs", "outputs": (contract.Output.HLS,),
         "state": contract.UpstreamState.FINISHED, "finished_reason": ENDED, "detail": "why", "wanted": True,
         "delivered": True, "failing_seconds": 1.5, "looping_seconds": 2.5, "loop_period_seconds": 3.5,
     }  # fmt: skip

@@ -55,6 +55,7 @@ export const DRIFTS: Record<string, string> = {
   state_not_observed: "Said to be live, and nobody runs it",
   duplicate_session: "Runs on two proxies",
   wrong_spec: "Runs with other settings than it should",
+  foreign_session: "Belongs to another installation",
   unknown_proxy: "Its proxy is not configured any more",
   outbox_stuck: "Its proxy does not take a command",
   observed_lag: "Asked for long ago, and not seen",

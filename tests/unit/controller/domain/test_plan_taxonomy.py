@@ -27,6 +27,7 @@ REQUESTED, OBSERVED, STOPPING = PlacementState.REQUESTED, PlacementState.OBSERVE
 ON_P2 = {"proxy_id": make.P2, "boot_id": BootId("boot-2")}
 CLOSED = {"closed": MappingProxyType({make.ID: make.stream(State.CLOSED)})}
 FINGERPRINTED = Policy(fingerprint=lambda key, spec: "wished")
+OURS = Policy(installation="ours")
 STUCK = StuckCommand(make.KEY, make.ID, 1, make.P1, CommandKind.STOP, 7, "no answer in time")
 
 
@@ -133,6 +134,10 @@ CASES = (
     Case(
         K.NEWER_THAN_DATABASE, GateKind.REPORTED, (), (make.run(State.PENDING, epoch=2),), (make.view(NEW),), at=10**6
     ),
+    Case(
+        K.FOREIGN_SESSION, GateKind.REPORTED, (), (), (make.view(make.session(installation="theirs")),), at=10**6,
+        policy=OURS, more=CLOSED,
+    ),
     Case(K.UNKNOWN_PROXY, GateKind.REPORTED, (), (LIVE,), (make.view(**ON_P2),), at=10**6),
     Case(K.UNKNOWN_PROXY, GateKind.REPORTED, (), (ENDED,), (make.view(**ON_P2),), at=10**6),
     Case(K.OUTBOX_STUCK, GateKind.REPORTED, (), (), (IDLE,), more={"stuck": (STUCK,)}),
@@ -192,6 +197,26 @@ def test_what_is_asked_for_may_take_its_time(at, found):
 )
 def test_a_fingerprint_that_is_right_or_not_known_is_no_drift(session, policy):
     assert Case(K.WRONG_SPEC, Verb.REPLACE, (), (LIVE,), (make.view(session),), policy=policy).found() == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "policy"),
+    [
+        pytest.param("ours", OURS, id="our own"),
+        pytest.param("", OURS, id="not said"),
+        pytest.param("theirs", Policy(), id="nobody compares"),
+    ],
+)
+def test_a_session_that_is_ours_or_of_nobody_is_no_foreign_one(mark, policy):
+    view = make.view(make.session(installation=mark))
+    assert Case(K.FOREIGN_SESSION, Verb.STOP, (), (), (view,), policy=policy, more=CLOSED).found() == []
+    assert len(Case(K.ORPHAN_ENDED, Verb.STOP, (), (), (view,), policy=policy, more=CLOSED).found()) == 1
+
+
+def test_a_session_that_a_placement_asks_for_is_ours_whatever_its_mark():
+    view = make.view(make.session(installation="ours before"))
+    case = Case(K.FOREIGN_SESSION, Verb.STOP, (), (LIVE,), (view,), policy=OURS)
+    assert (case.found(), case.plan().stops) == ([], ())
 
 
 def test_a_proxy_that_has_not_said_its_name_may_be_the_one_that_is_missed():
