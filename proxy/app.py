@@ -36,7 +36,7 @@ from proxy.upstream.datagrams import DatagramPolicy
 from proxy.upstream.fetch import HttpPolicy
 from proxy.upstream.ffmpeg import FfmpegPolicy
 from proxy.upstream.kinds import LocalPolicy
-from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.ports import PullLimits, PullPorts
 from proxy.upstream.resolver import Resolver
 from proxy.upstream.slots import Slots
 

@@ -173,6 +173,11 @@ class Feed:
         self._break = _Break()
         self._onset = Onset(self._aligner, blind_seconds=self._blind_seconds)
 
+    def follow(self, former: "Feed") -> None:
+        """Number segments and breaks on from those of a feed of another medium, whose place this one is to take."""
+        if self.hls is not None and former.hls is not None:
+            self.hls.follow(former.hls)
+
     def take_over(self, onset: Onset, now: float, wall: float) -> None:
         """Go on with another connection, whose ``onset`` has begun: what is written next continues that."""
         self.discontinue()
@@ -268,6 +273,16 @@ class Feed:
         if self._fragments is not None and self.hls is not None:
             return bool(self.hls.listed)
         return self.ring.newest_point is not None
+
+    @property
+    def presentable(self) -> bool:
+        """Whether viewers of either kind could be given something now, as far as there will be something for them."""
+        return self.joinable and (self.hls is None or bool(self.hls.listed))
+
+    @property
+    def breaks(self) -> int:
+        """Discontinuities told in playlists so far, those of the feeds before included."""
+        return self.hls.discontinuities if self.hls is not None else 0
 
     def join(self) -> RandomAccess | None:
         """Return where a viewer that comes now begins."""

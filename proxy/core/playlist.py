@@ -76,7 +76,7 @@ class Cutter:
         self._sequence = -1
         self._initialisation: int | None = None
         self._count = 0
-        self._discontinuities = discontinuities
+        self.discontinuities = discontinuities
         self.target_seconds = max(1, round_half_up(segment_seconds))
 
     def reach(self, point: RandomAccess, *, force: bool = False) -> None:
@@ -118,6 +118,16 @@ class Cutter:
         self._append(start, end, b"", max(0.001, seconds), self._initialisation)
         self._open_wall += seconds
         return self._kept[-1]
+
+    def follow(self, former: "Cutter") -> None:
+        """Go on where another list, which has been interrupted, ended: it will not be shown any more."""
+        self._sequence, self._broken, self.discontinuities = former.state
+        self.target_seconds = max(self.target_seconds, former.target_seconds)
+
+    @property
+    def state(self) -> tuple[int, bool, int]:
+        """The next segment's number, whether it continues nothing, and how many such there have been."""
+        return self._sequence, self._broken, self.discontinuities
 
     def interrupt(self, position: int, now: float, pcr: int | None) -> None:
         """What follows ``position`` does not continue what came before: end the open segment here."""
@@ -174,11 +184,11 @@ class Cutter:
                 seconds,
                 self._open_wall,
                 self._broken,
-                self._discontinuities,
+                self.discontinuities,
                 initialisation,
             )
         )
-        self._discontinuities += self._broken
+        self.discontinuities += self._broken
         self._broken = False
         self._sequence += 1
         self._count += 1

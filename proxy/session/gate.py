@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from proxy.errors import StartFailedError
-from proxy.upstream.pull import RoundFailed
+from proxy.upstream.ports import RoundFailed
 
 
 class Gate:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.core.feed import Feed
 from proxy.core.rota import Backoff
 from proxy.session.viewers import ViewerGauge
-from proxy.upstream.pull import PullPorts
+from proxy.upstream.ports import PullPorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SessionPorts:
     """What a session needs from outside, the same for all sessions."""
 
     new_feed: Callable[[int], Feed]
-    """Makes the feed that is the n-th of its session, counted from 0."""
+    """Makes a feed whose playlists have had so many breaks before."""
     pulling: PullPorts
     backoff: Backoff
     gauge: ViewerGauge

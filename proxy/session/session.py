@@ -16,14 +16,16 @@ import structlog
 
 from proxy import contract
 from proxy.contract import FinishedReason, Output, SessionSpec, SessionView, UpstreamState, digest
-from proxy.core.feed import Feed
+from proxy.core.feed import Feed, Medium
 from proxy.errors import NotPublishedError, SessionOverError
+from proxy.session.feeds import Feeds
 from proxy.session.gate import Gate
 from proxy.session.ports import SessionPorts
+from proxy.session.report import report
 from proxy.session.supply import Supply
 from proxy.session.viewers import Crowd, Viewer, dismiss, dismiss_up_to_date
+from proxy.upstream.ports import Ending, PullHooks, RoundFailed
 from proxy.upstream.publish import Publisher, rank
-from proxy.upstream.pull import Ending, PullHooks, RoundFailed
 from proxy.upstream.vitals import Vitals
 
 PLAY_OUT_STEP_SECONDS: Final = 0.1
@@ -54,13 +56,12 @@ class Session:
         self.spec_digest = digest(spec)
         self.installation = installation
         self._crowd = Crowd(ports.gauge)
-        self.feed: Feed | None = None
         self.finished_reason: FinishedReason | None = None
         self.vitals = Vitals()
         self.task: asyncio.Task[None] | None = None
         self._ports = ports
         self._on_change = on_change
-        self._began = ports.now()
+        self.began = ports.now()
         self._wish = asyncio.Event()  # the upstream is to be open
         self._over = asyncio.Event()
         self._stopped = False
@@ -69,9 +70,17 @@ class Session:
             hold_seconds=ports.limits.start_hold_seconds,
             now=ports.now,
         )
-        hooks = PullHooks(self._on_media, self._tell, self._on_round_failed, self._on_recall)
+        self._feeds = Feeds(ports.new_feed)
+        hooks = PullHooks(
+            on_media=self._on_media,
+            on_state=self._tell,
+            on_round_failed=self._on_round_failed,
+            on_recall=self._on_recall,
+            new_feed=self._feeds.make,
+            on_succession=self._on_succession,
+            leaves_nobody=self._leaves_nobody,
+        )
         self._supply = Supply(spec, self.vitals, ports=ports, hooks=hooks)
-        self._resyncs_of_the_gone = self._feeds_opened = 0
         self._state_told = UpstreamState.IDLE
         if not spec.on_demand:
             self._want()
@@ -85,6 +94,11 @@ class Session:
     @property
     def fence(self) -> tuple[int, int]:
         return (self.epoch, self.generation)
+
+    @property
+    def feed(self) -> Feed | None:
+        """What its viewers are given; None while it is idle."""
+        return self._feeds.current
 
     @property
     def over(self) -> bool:
@@ -121,41 +135,14 @@ class Session:
 
     @property
     def resyncs(self) -> int:
-        return self._resyncs_of_the_gone + (self.feed.resyncs if self.feed else 0)
+        return self._feeds.resyncs
 
     def view(self) -> SessionView:
-        now, vitals = self._ports.now(), self.vitals
-        loop = self.feed.loops.found if self.feed is not None and self.feed.loops is not None else None
-        return SessionView(
-            stream_id=self.stream_id,
-            key=self.key,
-            epoch=self.epoch,
-            generation=self.generation,
-            spec_digest=self.spec_digest,
-            installation=self.installation,
-            outputs=self.spec.outputs,
-            on_demand=self.spec.on_demand,
-            state=self.state,
-            finished_reason=self.finished_reason,
-            detail=vitals.detail,
-            wanted=self.wanted,
-            delivered=vitals.delivered,
-            upstream_index=vitals.upstream_index,
-            viewers_ts=self._crowd.count(Output.TS),
-            viewers_hls=self._crowd.count(Output.HLS),
-            bytes_in=vitals.bytes_in,
-            bytes_out=self.bytes_out,
-            bitrate_bps=vitals.bitrate_bps,
-            last_byte_age_seconds=None if vitals.last_media_at is None else now - vitals.last_media_at,
-            failing_seconds=vitals.failing_seconds(now, self._ports.limits.stall_seconds),
-            looping_seconds=None if loop is None else now - loop.since,
-            loop_period_seconds=None if loop is None else loop.seconds,
-            uptime_seconds=now - self._began,
-            connects=vitals.connects,
-            resyncs=self.resyncs,
-            datagrams_lost=vitals.datagrams_lost,
-            datagrams_reordered=vitals.datagrams_reordered,
-        )
+        return report(self, self._ports.now(), self._ports.limits.stall_seconds)
+
+    def count(self, protocol: Output) -> int:
+        """Return how many watch over it."""
+        return self._crowd.count(protocol)
 
     def viewer_views(self) -> list[contract.Viewer]:
         now = self._ports.now()
@@ -238,7 +225,7 @@ class Session:
 
     def dispose(self) -> None:
         """Free the storage; to be called once the session's task is done, or was never begun."""
-        self._close_feed()
+        self._feeds.close()
 
     def tick(self, now: float) -> None:
         """Do what silence calls for; to be called a few times a second."""
@@ -275,7 +262,7 @@ class Session:
         try:
             while self.finished_reason is None:
                 await self._wish.wait()
-                ending = await self._supply.run(self._open_feed(), self._is_needed)
+                ending = await self._supply.run(self._feeds.open(), self._is_needed)
                 self._settle(ending)
             await self._play_out()
         except Exception as error:  # noqa: BLE001 - the boundary: one session's fault must not reach the others
@@ -316,7 +303,7 @@ class Session:
             self._wish.set()
             self.vitals.wanted_since = self._ports.now()
             self._gate.close()
-            self._open_feed()
+            self._feeds.open()
         self._supply.keep()
 
     def _unwant(self) -> None:
@@ -327,7 +314,7 @@ class Session:
     def _become_idle(self) -> None:
         self._wish.clear()
         self.vitals.rest()
-        self._close_feed()
+        self._feeds.close()
         if self._gate.is_open:
             self.vitals.detail = ""  # else it says why the last start came to nothing
         if not self._is_held():
@@ -339,6 +326,16 @@ class Session:
     def _on_media(self) -> None:
         if not self._gate.is_open and self.feed is not None and self.feed.joinable:
             self._gate.open()
+
+    def _leaves_nobody(self, medium: Medium) -> bool:
+        return medium is not Medium.MP4 or not self.count(Output.TS)
+
+    def _on_succession(self, feed: Feed) -> None:
+        """Another medium goes on: those who cannot follow get their end, and what they have not yet read."""
+        self._feeds.succeed(feed)
+        if feed.medium is Medium.MP4:
+            dismiss(viewer for viewer in self.viewers.values() if viewer.protocol is Output.TS)
+        log.info("session.medium_changed", stream=self.stream_id, key=self.key, medium=str(feed.medium))
 
     def _on_recall(self) -> None:
         """Another session has viewers who wait for the connection that this one lingers on."""
@@ -382,18 +379,6 @@ class Session:
         self._over.set()
         self._gate.end()
         self._supply.desk.dismiss()
-
-    def _open_feed(self) -> Feed:
-        if self.feed is None:
-            self.feed = self._ports.new_feed(self._feeds_opened)
-            self._feeds_opened += 1
-        return self.feed
-
-    def _close_feed(self) -> None:
-        if self.feed is not None:
-            self._resyncs_of_the_gone += self.feed.resyncs
-            self.feed.close()
-            self.feed = None
 
     def _tell(self) -> None:
         self._state_told = self.state

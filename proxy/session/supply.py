@@ -15,8 +15,9 @@ from proxy.core.feed import Feed
 from proxy.core.rota import Rota
 from proxy.session.ports import SessionPorts
 from proxy.upstream.items import Reader
+from proxy.upstream.ports import Ending, PullHooks
 from proxy.upstream.publish import Desk, is_published, rank
-from proxy.upstream.pull import Ending, Pull, PullHooks
+from proxy.upstream.pull import Pull
 from proxy.upstream.vitals import Vitals
 
 

@@ -7,22 +7,21 @@ pull is wanted, and what a failed start means, is the session's business, told t
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
 from time import time as wall_time
 from typing import Final
 
 import structlog
 
-from proxy.contract import SessionSpec, Upstream, UpstreamState
+from proxy.contract import SessionSpec, UpstreamState
 from proxy.core.feed import Feed, Medium
 from proxy.core.onset import Onset
 from proxy.core.rota import Rota
-from proxy.errors import UpstreamContentError, UpstreamError, UpstreamLoopError
-from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds, Losses, Reader, Remark
+from proxy.errors import UpstreamError, UpstreamLoopError
+from proxy.upstream.items import Discontinuity, FragmentBegins, FragmentEnds, Losses, Remark
 from proxy.upstream.line import Line, LineHooks, Patience
-from proxy.upstream.slots import Slot, Slots
+from proxy.upstream.ports import Ending, PullHooks, PullPorts, RoundFailed
+from proxy.upstream.slots import Slot
+from proxy.upstream.succession import Succession
 from proxy.upstream.vitals import Vitals
 
 LOOK_SECONDS_MIN: Final = 0.5
@@ -37,72 +36,15 @@ SPARE_SECONDS: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PullLimits:
-    """All in seconds."""
-
-    open_seconds: float = 9.0
-    """For the first media byte, over all upstreams of the list together."""
-    open_seconds_min: float = 2.0
-    """For the first media byte of one upstream, however long the list is."""
-    silence_seconds: float = 15.0
-    """A connection that sends no media for so long is closed."""
-    stall_seconds: float = 5.0
-    """The same, when there are other upstreams to go to."""
-
-
-class Ending(Enum):
-    """Why a pull returned."""
-
-    UPSTREAM_ENDED = auto()
-    GIVEN_UP = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class RoundFailed:
-    """Every upstream of the list failed once more, without a steady delivery in between."""
-
-    rounds: int
-    delivered: bool
-    """Whether this pull has ever delivered a media byte."""
-    lasting: bool
-    """Whether all of them failed in a way that waiting will hardly mend."""
-    late: bool
-    """Whether the last of them was silent rather than wrong."""
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class PullPorts:
-    """What pulls need from outside, the same for all of them."""
-
-    open_upstream: Callable[[Upstream], Reader]
-    slots: Slots
-    limits: PullLimits
-
-
-@dataclass(frozen=True, slots=True)
-class PullHooks:
-    """What the session is told."""
-
-    on_media: Callable[[], None]
-    """For every chunk with media, so it must be cheap."""
-    on_state: Callable[[], None]
-    on_round_failed: Callable[[RoundFailed], bool]
-    """Returns whether to give up."""
-    on_recall: Callable[[], None]
-    """Another one waits for the host's connection, and this pull is spare."""
-
-
 class Pull:
-    """One run of pulling, over one feed."""
+    """One run of pulling, over one feed, or, when the medium changes, over one after another."""
 
     def __init__(
         self, spec: SessionSpec, feed: Feed, vitals: Vitals, rota: Rota, *, ports: PullPorts, hooks: PullHooks
     ) -> None:
         self._on_eof = spec.on_eof
         self._upstreams = spec.upstreams
-        self._feed = feed
+        self._succession = Succession(spec, feed, hooks)
         self._vitals = vitals
         self._rota = rota
         self._ports = ports
@@ -123,6 +65,7 @@ class Pull:
         """Go by another spec from now on, whose upstreams are the same."""
         self._on_eof = spec.on_eof
         self._may_loop = spec.loop == "allow"
+        self._succession.adopt(spec)
         if self._active is not None:
             self._watch_loops(self._active)
 
@@ -142,6 +85,12 @@ class Pull:
                 return ending
         except ExceptionGroup as faults:
             raise faults.exceptions[0] from None  # a fault of one reader: the session's boundary takes it
+        finally:
+            self._succession.drop()
+
+    @property
+    def _feed(self) -> Feed:
+        return self._succession.feed
 
     async def _run(self, lines: asyncio.TaskGroup) -> Ending:
         while True:
@@ -212,7 +161,7 @@ class Pull:
         self._vitals.connects += 1
         if line is self._active:
             self._watch_loops(line)
-            self._feed.discontinue()
+            self._discontinue()
             self._show(line, UpstreamState.CONNECTING, self._vitals.detail)
 
     def _on_wait(self, line: Line, why: str) -> None:
@@ -226,21 +175,33 @@ class Pull:
             case Discontinuity() if line.onset is not None:
                 line.onset = Onset()
             case Discontinuity():
-                self._feed.discontinue()
+                self._discontinue()
             case FragmentBegins():
                 self._begin_fragment(line, item)
             case FragmentEnds():
                 self._feed.end_fragment(item.seconds)
-                self._hooks.on_media()
+                self._succession.aimed = None
+                self._on_media()
 
     def _begin_fragment(self, line: Line, item: FragmentBegins) -> None:
-        """Every fragment can be begun with, so nothing of one is held back; but viewers of MPEG-TS cannot follow."""
-        if line.onset is not None and self._feed.medium is Medium.TS:
-            raise UpstreamContentError("upstream sends fragmented MP4, and MPEG-TS is being watched")
+        """Every fragment can be begun with, so nothing of one is held back."""
         if line.onset is not None:
+            self._succession.check(Medium.MP4)
             self._change_over(line)
-            self._feed.discontinue()
+            self._discontinue()
+        self._aim(line, Medium.MP4)
         self._feed.begin_fragment(item.initialisation, wall_time())
+
+    def _aim(self, line: Line, medium: Medium) -> None:
+        """What comes next is of this medium."""
+        before = self._feed
+        self._succession.aim(medium)
+        if self._feed is not before:
+            self._watch_loops(line)
+
+    def _discontinue(self) -> None:
+        self._feed.discontinue()
+        self._succession.aimed = None
 
     def _write(self, line: Line, chunk: bytes) -> int:
         now = _now()
@@ -249,6 +210,8 @@ class Pull:
             if line.onset.begun is not None:
                 self._take_over(line, line.onset, now)
         else:
+            if self._succession.aimed is None:
+                self._aim(line, Medium.TS)
             taken = self._feed.write(chunk, now, wall_time())
             self._leave_loop(line, now)
         if taken:
@@ -269,9 +232,8 @@ class Pull:
         self._feed.watch_loops(None if may_loop else line.index)
 
     def _take_over(self, line: Line, onset: Onset, now: float) -> None:
-        if self._feed.medium is Medium.MP4:
-            raise UpstreamContentError("upstream sends MPEG-TS, and fragmented MP4 is being watched")
         self._change_over(line)
+        self._aim(line, Medium.TS)
         self._feed.take_over(onset, now, wall_time())
 
     def _change_over(self, line: Line) -> None:
@@ -291,8 +253,13 @@ class Pull:
         self._vitals.last_media_at = now
         if self._vitals.state is not UpstreamState.FLOWING:
             self._delivered = True
+            self._succession.starved = False
             self._rota.delivers(line.index)
             self._enter(UpstreamState.FLOWING, "")
+        self._on_media()
+
+    def _on_media(self) -> None:
+        self._succession.settle()
         self._hooks.on_media()
 
     # Ends
@@ -317,6 +284,7 @@ class Pull:
         )
         if not is_round_over:
             return None
+        self._succession.starved = True
         failures, self._failures = list(self._failures.values()), {}
         return Ending.GIVEN_UP if failures and self._is_hopeless(failures) else None
 

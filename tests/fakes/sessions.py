@@ -12,7 +12,7 @@ from proxy.core.feed import Feed
 from proxy.core.rota import Backoff
 from proxy.registry import Identity, Registry
 from proxy.session import SessionLimits, SessionPorts, Viewer, ViewerGauge
-from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.ports import PullLimits, PullPorts
 from proxy.upstream.slots import Slots
 from tests.fakes.memory_segment import MemorySegment
 from tests.fakes.readers import FakeUpstreams

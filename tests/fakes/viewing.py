@@ -21,7 +21,7 @@ from proxy.segments import MemfdSegment
 from proxy.serve import Pump, connect, mount
 from proxy.serve.client import SlowRule
 from proxy.session import Session, SessionLimits, SessionPorts, ViewerGauge
-from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.ports import PullLimits, PullPorts
 from proxy.upstream.slots import Slots
 
 MIB = 1024 * 1024

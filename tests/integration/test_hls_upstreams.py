@@ -1,6 +1,7 @@
 """HLS in, through the real proxy process: what ffmpeg makes, and what a bad origin does."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -10,7 +11,9 @@ import pytest
 from proxy import contract
 from proxy.upstream import demo
 from tests.fakes import hls_origin
+from tests.fakes.fragmented import fragments
 from tests.fakes.hls_lists import encrypted, live
+from tests.fakes.provider import Provider, provider
 from tests.fakes.proxy_process import Proxy, real_proxy, until
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 from tests.fakes.viewing import decode_errors
@@ -99,6 +102,47 @@ async def test_what_ffmpeg_makes_plays_as_it_is_encrypted_and_as_fragments(tmp_p
         assert sum(path.endswith(".key") for path in segments) > 1
         views = [await proxy.view(kind) for kind in hls_origin.KINDS]
         assert [(view.resyncs, view.connects) for view in views] == [(0, 1)] * 3
+        async with provider() as preferred:
+            await change_medium_and_back(proxy, preferred, origin.url("mp4"))
+
+
+async def change_medium_and_back(proxy: Proxy, preferred: Provider, fragmented: str) -> None:
+    """Fail over from MPEG-TS to fragmented MP4, and return by policy."""
+    await proxy.ensure(preferred.url("/a"), fragmented, key="both", return_after_seconds=1, loop="allow")
+    async with proxy.http.get(f"{proxy.url}/ts/both") as watching:
+        await read(watching, 100_000)
+        seen = [await listing(proxy, "both", ".ts")]
+        preferred.is_down = True
+        preferred.cut()
+        media = await watching.content.read()  # to the end, which has to come
+    assert media[::PACKET] == b"\x47" * (len(media) // PACKET)
+    seen.append(await listing(proxy, "both", ".m4s"))
+    async with proxy.http.get(f"{proxy.url}/ts/both") as answer:
+        assert answer.status == 406
+    preferred.is_down = False
+    seen.append(await listing(proxy, "both", ".ts"))
+    async with proxy.http.get(f"{proxy.url}/ts/both") as answer:
+        await read(answer, 100_000)
+    assert (await proxy.view("both")).upstream_index == 0
+    for former, latter in itertools.pairwise(seen):
+        told = sum(bool(segment.discontinuity) for segment in former.segments)
+        assert latter.segments[0].discontinuity
+        assert (latter.discontinuity_sequence or 0) >= (former.discontinuity_sequence or 0) + told
+        assert latter.media_sequence > former.media_sequence + len(former.segments) - 1
+
+
+async def listing(proxy: Proxy, key: str, ending: str) -> m3u8.M3U8:
+    """Return the playlist once all of its segments have this ending."""
+    async with asyncio.timeout(15):
+        while True:
+            async with proxy.http.get(f"{proxy.url}/hls/{key}/index.m3u8") as answer:
+                assert answer.status == 200
+                shown = m3u8.M3U8(await answer.text(), strict=True)
+            endings = {"." + segment.uri.partition("?")[0].partition(".")[2] for segment in shown.segments}
+            assert len(endings) == 1
+            if endings == {ending}:
+                return shown
+            await asyncio.sleep(0.1)
 
 
 async def test_breaks_of_an_origin_are_told_to_both_kinds_of_viewers(upstream: FakeUpstream):
@@ -125,3 +169,20 @@ async def test_breaks_of_an_origin_are_told_to_both_kinds_of_viewers(upstream: F
         view = await proxy.view()
         assert (view.resyncs, view.connects) == (0, 1)
     assert upstream.requests["/s3.ts"] == 0
+
+
+async def test_an_upstream_that_changes_its_medium_is_followed_without_a_restart(upstream: FakeUpstream):
+    clip, (initialisation, pieces) = demo.load(), fragments()
+    upstream.segments = {f"s{number}.ts": clip.round(number % 2) for number in range(15)}
+    upstream.segments |= {f"s{number}.m4s": pieces[number % 4][0] for number in range(15)}
+    upstream.segments["init.mp4"] = initialisation
+    mapped = live(5, 5, tags={5: '#EXT-X-MAP:URI="init.mp4"'}).replace(".ts", ".m4s")
+    upstream.playlists["index.m3u8"] = live(0, 5)
+    async with real_proxy(HLS_SEGMENT_SECONDS="1") as proxy:
+        await proxy.ensure(upstream.url("/index.m3u8"), on_demand=False)
+        await listing(proxy, "cam", ".ts")
+        for playlist, ending, status in ((mapped, ".m4s", 406), (live(10, 5), ".ts", 200)):
+            upstream.playlists["index.m3u8"] = playlist
+            await listing(proxy, "cam", ending)
+            async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+                assert answer.status == status

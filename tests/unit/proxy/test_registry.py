@@ -13,7 +13,7 @@ from proxy.core.rota import Backoff
 from proxy.errors import SpecRefusedError
 from proxy.registry import TOMBSTONE_SECONDS, Identity, Registry
 from proxy.session import SessionLimits, SessionPorts, Viewer, ViewerGauge
-from proxy.upstream.pull import PullLimits, PullPorts
+from proxy.upstream.ports import PullLimits, PullPorts
 from proxy.upstream.slots import Slots
 from tests.fakes.readers import FakeUpstreams
 from tests.fakes.sessions import BOOT, World, build, in_world, new_feed, running, spec, viewer

@@ -114,16 +114,101 @@ def test_names_of_other_kinds_stand_for_nothing(run) -> None:
     run(story)
 
 
-def test_a_stream_that_becomes_something_else_is_not_followed_and_says_so(run) -> None:
+async def listing(here: Place, first: str) -> m3u8.M3U8:
+    """Return the playlist once its first segment has this ending."""
+    async with asyncio.timeout(5):
+        while True:
+            shown = await playlist(here)
+            if shown.segments[0].uri.partition("?")[0].endswith(first):
+                return shown
+            await asyncio.sleep(0.05)
+
+
+def numbers(shown: m3u8.M3U8) -> list[int]:
+    return [int(segment.uri.split(".")[0]) for segment in shown.segments]
+
+
+def breaks_before(shown: m3u8.M3U8) -> int:
+    return shown.discontinuity_sequence or 0
+
+
+def told(shown: m3u8.M3U8) -> int:
+    return sum(bool(segment.discontinuity) for segment in shown.segments)
+
+
+def test_a_stream_that_becomes_something_else_is_followed_and_back(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            here.run("cam", on_demand=False)
+            here.tap.pour(clip(3))
+            before = await listing(here, ".ts")
+            for _ in range(2):
+                pour(here)
+                between = await listing(here, ".m4s")
+                assert numbers(between)[0] == numbers(before)[-1] + 2  # the open one was closed, and its number used
+                assert between.segments[0].discontinuity
+                assert (between.version, len(between.segment_map)) == (7, 1)
+                assert breaks_before(between) == breaks_before(before) + told(before)
+                assert (await here.ask("/ts/cam")).status == 406
+                here.tap.pour(clip(3))
+                before = await listing(here, ".ts")
+                assert numbers(before)[0] == numbers(between)[-1] + 1
+                assert before.segments[0].discontinuity
+                assert breaks_before(before) == breaks_before(between) + told(between)
+                assert (before.version, before.segment_map) == (3, [])
+                assert (await here.ask("/ts/cam")).status == 200
+
+    run(story)
+
+
+def test_viewers_of_mpeg_ts_get_their_end_only_when_nothing_else_is_left(run) -> None:
     async def story() -> None:
         async with place() as here:
             session = here.run("cam")
             here.tap.pour(clip(3))
             watching = await here.ask("/ts/cam")
             assert watching.status == 200
-            pour(here)
-            await until(lambda: "cannot follow" in session.view().detail)
+            here.tap.chunks.put_nowait(FragmentBegins(b""))  # which ends that connection
+            await until(lambda: "is being watched" in session.view().detail)
             assert len(session.viewers) == 1
             assert (await here.ask("/ts/cam", "HEAD")).status == 200
+            pour(here)
+            media = await watching.rest()
+            assert len(media) % 188 == 0
+            assert set(media[::188]) == {0x47}
+            assert b"mdat" not in media
+            assert (await here.ask("/ts/cam")).status == 406
+            assert session.view().state == "flowing"
+
+    run(story)
+
+
+def test_a_change_that_comes_to_nothing_disturbs_nobody(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam", on_demand=False)
+            here.tap.pour(clip(3))
+            before = await listing(here, ".ts")
+            feed = session.feed
+            for item in (FragmentBegins(b"x"), b"y" * 1000, Discontinuity()):  # half a segment
+                here.tap.chunks.put_nowait(item)
+            here.tap.pour(clip(3))
+            await until(here.tap.chunks.empty)
+            after = await playlist(here)
+            assert session.feed is feed
+            assert numbers(after)[0] >= numbers(before)[0]
+            assert (await here.ask("/ts/cam")).status == 200
+
+    run(story)
+
+
+def test_what_is_not_to_be_served_as_hls_cannot_be_fragments(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            here.run("cam", outputs=["ts"])
+            pour(here)
+            refused = await here.ask("/ts/cam")
+            assert refused.status == 502
+            assert "as HLS only" in json.loads(await body(refused))["detail"]
 
     run(story)

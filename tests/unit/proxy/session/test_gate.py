@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import StartFailedError
 from proxy.session.gate import Gate
-from proxy.upstream.pull import RoundFailed
+from proxy.upstream.ports import RoundFailed
 
 pytestmark = pytest.mark.looptime
 
