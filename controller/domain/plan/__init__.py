@@ -18,7 +18,7 @@ from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
-from controller.domain.plan.settled import is_settled
+from controller.domain.plan.settled import Settled
 from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
 from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Standing, Verb
 from controller.domain.plan.warden import Warden
@@ -58,19 +58,19 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
     scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse), held_ends)
     actions: list[Action] = []
     changes = []
-    runs = []
+    settled = Settled(scene, standing.agreed)
+    drafts = {}
     for run in desired.runs:
-        if is_settled(run, scene):
-            runs.append(run)
+        if settled.has(run):
             continue
         planner = RunPlanner(run, scene)
         planner.plan()
         actions.extend(planner.actions)
-        runs.append(planner.draft.run)
+        drafts[run.stream.id] = planner.draft.run
         change = planner.draft.change()
         if change is not None:
             changes.append(change)
-    orphans = OrphanPlanner(runs, scene, standing.heard)
+    orphans = OrphanPlanner(scene, drafts, settled.keys, standing.heard)
     orphans.plan()
     verdict = unevidenced.decide(orphans.due, scene, standing)
     orphans.settle(verdict)
@@ -79,7 +79,14 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
         actions=tuple(actions),
         changes=tuple(changes),
         stops=tuple(orphans.stops),
-        standing=replace(standing, budgets=purse.left, glance=verdict.glance, quiet=verdict.quiet),
+        standing=replace(
+            standing,
+            budgets=purse.left,
+            glance=verdict.glance,
+            quiet=verdict.quiet,
+            # Part of the world is no reason to forget the rest.
+            agreed=settled.agreed if desired.keys is None else standing.agreed,
+        ),
         breaker=verdict.breaker,
         is_breaker_changed=verdict.breaker != desired.breaker,
         digest=verdict.digest or held_ends.digest,

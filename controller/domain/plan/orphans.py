@@ -1,6 +1,8 @@
 """Planning for sessions that no placement asks for."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from controller.domain.model import Command, CommandKind, Key, Run, StreamId
@@ -14,21 +16,21 @@ from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Gate, Ver
 class OrphanPlanner:
     """Classes every session without a placement by what the database can prove about it."""
 
-    def __init__(self, runs: Iterable[Run], scene: Scene, heard: timedelta = timedelta.max) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        drafts: Mapping[StreamId, Run],
+        settled: AbstractSet[Key] = frozenset(),
+        heard: timedelta = timedelta.max,
+    ) -> None:
         self._scene = scene
         self._heard = heard
-        self._desired = desired = scene.desired
+        self._desired = scene.desired
         self._policy = scene.policy
-        self._runs: dict[StreamId, Run] = {}
-        self._newest: dict[Key, Run] = {}
-        self._known = {(p.stream_id, p.generation, p.proxy_id) for run in desired.runs for p in run.placements}
-        for run in runs:
-            stream = run.stream
-            self._runs[stream.id] = run
-            self._known |= {(p.stream_id, p.generation, p.proxy_id) for p in run.placements}
-            newest = self._newest.get(stream.key)
-            if newest is None or newest.stream.epoch < stream.epoch:
-                self._newest[stream.key] = run
+        self._drafts = drafts
+        """Runs as this plan leaves them; the others stay as they are."""
+        self._settled = settled
+        """Keys of which the only session is known to be wished."""
         self.actions: list[Action] = []
         self.stops: list[Command] = []
         self.due: list[Due] = []
@@ -37,9 +39,32 @@ class OrphanPlanner:
         """Whether something was seen for the first time that a source may claim."""
 
     def plan(self) -> None:
-        for view, session in self._scene.fleet.sessions():
-            if (session.stream_id, session.generation, view.proxy_id) not in self._known:
+        for view, session in self._scene.fleet.sessions(besides=self._settled):
+            if not self._is_placed(view, session):
                 self._look_at(view, session)
+
+    def _is_placed(self, view: ProxyView, session: Session) -> bool:
+        """Whether a placement asks for it, or did before this plan."""
+        before, after = self._before.get(session.stream_id), self._runs.get(session.stream_id)
+        placements = (*(before.placements if before else ()), *(after.placements if after else ()))
+        return any(p.generation == session.generation and p.proxy_id == view.proxy_id for p in placements)
+
+    @functools.cached_property
+    def _before(self) -> Mapping[StreamId, Run]:
+        return {run.stream.id: run for run in self._desired.runs}
+
+    @functools.cached_property
+    def _runs(self) -> Mapping[StreamId, Run]:
+        return {**self._before, **self._drafts}
+
+    @functools.cached_property
+    def _newest(self) -> Mapping[Key, Run]:
+        newest: dict[Key, Run] = {}
+        for run in self._runs.values():
+            known = newest.get(run.stream.key)
+            if known is None or known.stream.epoch < run.stream.epoch:
+                newest[run.stream.key] = run
+        return newest
 
     def _look_at(self, view: ProxyView, session: Session) -> None:
         ours = self._policy.installation

@@ -1,8 +1,10 @@
 """Where a stream goes: the observed proxies, indexed, and the choice among them."""
 
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from controller.domain.controls import Controls
@@ -23,19 +25,26 @@ class Fleet:
         self.moves_left = 0
         """How many streams may still be moved away from proxies that are being drained."""
         self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
-        self._by_placement: dict[tuple[ProxyId, StreamId, int], Session] = {}
         self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
         self.is_named = all(view.boot_id != NO_BOOT for view in observed.proxies)
         """Whether every configured proxy has said its name, so that any other name is surely none of theirs."""
         self.takers = [view for view in observed.proxies if view.is_fresh and not view.is_draining]
         """The proxies that can be asked to carry something."""
         self.session_count = sum(len(view.sessions) for view in observed.proxies if view.is_fresh)
-        self._listed = {session.stream_id for view in observed.proxies for session in view.sessions}
         for view in observed.proxies:
-            for session in view.sessions:
-                if view.is_fresh and (keys is None or session.key in keys):
-                    self._by_placement[view.proxy_id, session.stream_id, session.generation] = session
+            for session in view.sessions if view.is_fresh else ():
+                if keys is None or session.key in keys:
                     self._by_key.setdefault(session.key, []).append((view, session))
+
+    # Asked for only where something is to be planned.
+
+    @functools.cached_property
+    def _by_placement(self) -> dict[tuple[ProxyId, StreamId, int], Session]:
+        return {(v.proxy_id, s.stream_id, s.generation): s for v, s in self.sessions()}
+
+    @functools.cached_property
+    def _listed(self) -> set[StreamId]:
+        return {session.stream_id for view in self.views.values() for session in view.sessions}
 
     def session(self, proxy_id: ProxyId, stream_id: StreamId, generation: int) -> Session | None:
         return self._by_placement.get((proxy_id, stream_id, generation))
@@ -48,13 +57,14 @@ class Fleet:
         """Whether any proxy, fresh or not, was last seen with a session of this stream."""
         return stream_id in self._listed
 
-    def sessions(self) -> Iterator[tuple[ProxyView, Session]]:
-        """Yield every session of every fresh proxy, within the keys planned for."""
-        for entries in self._by_key.values():
-            yield from entries
+    def sessions(self, *, besides: AbstractSet[Key] = frozenset()) -> Iterator[tuple[ProxyView, Session]]:
+        """Yield every session of every fresh proxy, within the keys planned for, and besides those given."""
+        for key, entries in self._by_key.items():
+            if key not in besides:
+                yield from entries
 
-    def of_key(self, key: Key) -> list[tuple[ProxyView, Session]]:
-        return self._by_key.get(key, [])
+    def of_key(self, key: Key) -> Sequence[tuple[ProxyView, Session]]:
+        return self._by_key.get(key, ())
 
     def choose(self, stream: Stream, takes_streams: Callable[[ProxyId], bool]) -> ProxyView | None:
         """Pick a proxy: one that runs the key already, else one of the emptiest that have room, by rendezvous hash.

@@ -4,32 +4,82 @@ Recognised in a glance, so that a cycle over ten thousand streams costs what its
 what is called settled here is planned by ``RunPlanner`` without an action and without a change.
 """
 
-from controller.domain.model import Condition, ConditionStatus, ConditionType, Placement, PlacementState, Run, State
-from controller.domain.observation import Session, SessionState
+from collections.abc import Mapping
+
+from controller.domain.model import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Key,
+    Placement,
+    PlacementState,
+    Run,
+    State,
+    StreamId,
+)
+from controller.domain.observation import ProxyView, Session, SessionState
 from controller.domain.plan.scene import Scene
+from controller.domain.plan.vocabulary import NOTHING_AGREED, Agreed, Policy
 
 
-def is_settled(run: Run, scene: Scene) -> bool:
-    """Say whether the run is LIVE as wished, at one place, seen there alone, and described as such."""
-    stream, fingerprint = run.stream, scene.policy.fingerprint
-    if scene.warden.has_controls and scene.warden.control_of(stream.key) is not None:
-        return False
+class Settled:
+    """Tells, in one plan, the settled runs from the others.
+
+    Whether a run and a session say the same is compared once: both are frozen, and what was found of these very two
+    holds for as long as no others stand in their place. Time, proxies and controls are looked at in every plan.
+    """
+
+    def __init__(self, scene: Scene, before: Agreed = NOTHING_AGREED) -> None:
+        self._scene = scene
+        self._before: Mapping[StreamId, tuple[Run, Session]] = before.pairs if before.policy is scene.policy else {}
+        self._pairs: dict[StreamId, tuple[Run, Session]] = {}
+        self.keys: set[Key] = set()
+        """Of the runs that were found settled: each is listed once, by a session of that run."""
+
+    @property
+    def agreed(self) -> Agreed:
+        """What the next plan need not compare again."""
+        return Agreed(self._scene.policy, self._pairs)
+
+    def has(self, run: Run) -> bool:
+        """Say whether the run is LIVE as wished, at one place, seen there alone, and described as such."""
+        stream, scene = run.stream, self._scene
+        listed = scene.fleet.of_key(stream.key)
+        if len(listed) != 1:
+            return False
+        [(view, session)] = listed
+        if stream.expires_at is not None and stream.expires_at <= scene.now:
+            return False
+        if scene.warden.has_controls and scene.warden.control_of(stream.key) is not None:
+            return False
+        if not self._do_agree(run, session) or not _stands(run.placements[0], view):
+            return False
+        self.keys.add(stream.key)
+        return True
+
+    def _do_agree(self, run: Run, session: Session) -> bool:
+        known = self._before.get(run.stream.id)
+        if known is None or known[0] is not run or known[1] is not session:
+            if not _agree(run, session, self._scene.policy):
+                return False
+            known = run, session
+        self._pairs[run.stream.id] = known
+        return True
+
+
+def _stands(placement: Placement, view: ProxyView) -> bool:
+    return placement.proxy_id == view.proxy_id and placement.boot_id == view.boot_id and not view.is_draining
+
+
+def _agree(run: Run, session: Session, policy: Policy) -> bool:
+    stream, fingerprint = run.stream, policy.fingerprint
     if stream.state is not State.LIVE or stream.failures or len(run.placements) != 1:
         return False
-    if stream.expires_at is not None and stream.expires_at <= scene.now:
-        return False
-    listed = scene.fleet.of_key(stream.key)
-    if len(listed) != 1:
-        return False
     [placement] = run.placements
-    [(view, session)] = listed
     return (
         placement.state is PlacementState.OBSERVED
         and placement.generation == stream.generation == session.generation
         and placement.spec_generation == stream.spec_generation
-        and placement.proxy_id == view.proxy_id
-        and placement.boot_id == view.boot_id
-        and not view.is_draining
         and session.stream_id == stream.id
         and session.epoch == stream.epoch
         and session.looping_seconds is None

@@ -1,15 +1,16 @@
 """What a plan is made of: drifts, actions, the policy they are decided by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from controller.domain.breaker import Breaker, Glance
 from controller.domain.budgets import Budgets, Limits
 from controller.domain.mass_end import MassEnd
-from controller.domain.model import Change, Command, Key, StreamSpec
-from controller.domain.observation import DriftKey
+from controller.domain.model import Change, Command, Key, Run, StreamId, StreamSpec
+from controller.domain.observation import DriftKey, Session
 from controller.domain.plan.taxonomy import DriftKind, GateKind
 from controller.domain.retry import Backoff
 
@@ -129,6 +130,17 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """Runs and sessions that were found to say the same under a policy: these very values, by identity."""
+
+    policy: Policy | None = None
+    pairs: Mapping[StreamId, tuple[Run, Session]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+NOTHING_AGREED = Agreed()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What the controller that plans brings along beside its readings."""
 
@@ -141,6 +153,8 @@ class Standing:
     """What its last full reading looked like."""
     quiet: int = 0
     """Full plans in a row that gave the open breaker no cause."""
+    agreed: Agreed = field(default=NOTHING_AGREED, repr=False, compare=False)
+    """What its last full plan compared. It saves time, and changes no plan."""
 
 
 @dataclass(frozen=True, slots=True)

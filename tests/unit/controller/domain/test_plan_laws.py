@@ -56,7 +56,8 @@ from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
-from controller.domain.plan.settled import is_settled
+from controller.domain.plan.settled import Settled
+from controller.domain.plan.vocabulary import NOTHING_AGREED
 from controller.domain.plan.warden import Warden
 from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
@@ -259,6 +260,8 @@ class World:
         observed, self.seen = seen or self.observe(), None
         desired = self.read(observed)
         thought = plan(desired, observed, self.policy, self.now, self.standing)
+        anew = plan(desired, observed, self.policy, self.now, replace(self.standing, agreed=NOTHING_AGREED))
+        assert thought == anew, "what is remembered saves time, and changes no plan"
         self.standing, self.breaker = thought.standing, thought.breaker
         self.approvals -= {thought.approval}
         check_laws(desired, observed, thought)
@@ -361,7 +364,7 @@ def check_settled(desired: Desired, observed: Observed, thought: Plan) -> None:
     warden = Warden(desired.controls, NEWCOMER, Purse(Budgets(), Limits(), make.NOW, is_braked=False))
     scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden, HeldEnds(desired, None))
     for run in desired.runs:
-        if is_settled(run, scene):
+        if Settled(scene).has(run):
             planner = RunPlanner(run, scene)
             planner.plan()
             assert (planner.actions, planner.draft.change()) == ([], None)

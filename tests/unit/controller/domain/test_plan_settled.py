@@ -10,12 +10,12 @@ import pytest
 from controller.domain.budgets import Budgets, Limits, Purse
 from controller.domain.controls import MODE, Control, Controls, Mode, Scope
 from controller.domain.model import BootId, Condition, ConditionStatus, ConditionType, PlacementState, State
-from controller.domain.observation import Desired, Observed, SessionState
-from controller.domain.plan import NEWCOMER, Policy
+from controller.domain.observation import Desired, Freshness, Observed, SessionState
+from controller.domain.plan import NEWCOMER, Policy, Standing, plan
 from controller.domain.plan.held_ends import HeldEnds
 from controller.domain.plan.proxies import Fleet
 from controller.domain.plan.scene import Scene
-from controller.domain.plan.settled import is_settled
+from controller.domain.plan.settled import Settled
 from controller.domain.plan.warden import Warden
 from tests.fakes import domain_values as make
 
@@ -26,6 +26,10 @@ OTHER = Condition(ConditionType.SOURCE_ONLINE, ConditionStatus.TRUE, "Online", "
 SESSION = make.session(SessionState.IDLE)
 RUN = make.run(State.LIVE, make.placement(), conditions=(IDLE, PLACED))
 FLOWING_RUN = make.run(State.LIVE, make.placement(), conditions=(FLOWING, PLACED, OTHER))
+
+
+def is_settled(run, at: Scene) -> bool:
+    return Settled(at).has(run)
 
 
 def settled(run=RUN, *sessions, policy=None, **view) -> bool:
@@ -113,3 +117,72 @@ def test_anything_amiss_with_the_session(session):
 def test_two_sessions_of_a_key_or_none():
     assert not is_settled(RUN, scene(make.view(SESSION), make.view(SESSION, proxy_id=make.P2)))
     assert not is_settled(RUN, scene(make.view()))
+
+
+# What was compared before
+
+COMPARED: list[str] = []
+
+
+def counting(_key: str, spec: object) -> str:
+    COMPARED.append("once")
+    return "right"
+
+
+WATCHFUL = Policy(fingerprint=counting)
+MARKED = replace(SESSION, spec_digest="right")
+
+
+def compared(
+    desired: Desired, *views, policy: Policy = WATCHFUL, standing: Standing = NEWCOMER
+) -> tuple[int, Standing]:
+    """How often a plan compares a run with its session, and what it leaves to the next."""
+    COMPARED.clear()
+    planned = plan(desired, Observed(views), policy, make.NOW, standing)
+    assert planned.is_empty
+    return len(COMPARED), planned.standing
+
+
+def test_the_same_values_are_compared_once():
+    times, standing = compared(Desired((RUN,)), make.view(MARKED))
+    assert times == 1
+    assert compared(Desired((RUN,)), make.view(MARKED, sequence=99, viewers=3), standing=standing)[0] == 0
+
+
+ANEW = {
+    "the run was read anew": (replace(RUN), MARKED, WATCHFUL),
+    "the session was read anew": (RUN, replace(MARKED), WATCHFUL),
+    "another policy": (RUN, MARKED, replace(WATCHFUL)),
+}
+
+
+@pytest.mark.parametrize("case", ANEW)
+def test_other_values_are_compared_even_if_they_are_equal(case):
+    run, session, policy = ANEW[case]
+    _, standing = compared(Desired((RUN,)), make.view(MARKED))
+    assert compared(Desired((run,)), make.view(session), policy=policy, standing=standing)[0] == 1
+
+
+def test_a_look_at_single_keys_does_not_forget_the_others():
+    _, standing = compared(Desired((RUN,)), make.view(MARKED))
+    _, standing = compared(Desired((), keys=frozenset({make.KEY})), standing=standing)
+    assert compared(Desired((RUN,)), make.view(MARKED), standing=standing)[0] == 0
+
+
+AROUND = {
+    "its proxy has restarted": (make.view(MARKED, boot_id=BootId("another")),),
+    "its proxy drains": (make.view(MARKED, is_draining=True), make.view(proxy_id=make.P2, url="http://p2:8081")),
+    "it runs twice": (make.view(MARKED), make.view(MARKED, proxy_id=make.P2, url="http://p2:8081")),
+    "it is not listed": (make.view(),),
+    "its proxy is silent": (make.view(MARKED, freshness=Freshness.STALE),),
+}
+
+
+@pytest.mark.parametrize("case", AROUND)
+def test_what_was_compared_says_nothing_of_what_is_around(case):
+    _, standing = compared(Desired((RUN,)), make.view(MARKED))
+    remembering = plan(Desired((RUN,)), Observed(AROUND[case]), WATCHFUL, make.NOW, standing)
+    forgetting = plan(Desired((RUN,)), Observed(AROUND[case]), WATCHFUL, make.NOW)
+    assert remembering.actions == forgetting.actions
+    assert remembering.changes == forgetting.changes
+    assert remembering.actions or remembering.changes
