@@ -136,7 +136,7 @@ def page(
     if states:
         query = query.where(streams.c.state.in_(states))
     elif key is None:
-        query = query.where(_IS_OPEN)
+        query = query.where(IS_OPEN)
     if key is not None:
         query = query.where(streams.c.key == key)
     for name, value in labels.items():
@@ -151,7 +151,7 @@ def page(
 
 def count_by_state(session: Session) -> dict[State, int]:
     """Count the runs in every state but CLOSED, whose number says only how much history is kept."""
-    query = select(streams.c.state, func.count()).where(_IS_OPEN).group_by(streams.c.state)
+    query = select(streams.c.state, func.count()).where(IS_OPEN).group_by(streams.c.state)
     counted = {State(state): count for state, count in session.execute(query)}
     return {state: counted.get(state, 0) for state in State if state is not State.CLOSED}
 
@@ -216,16 +216,16 @@ def _is_closed(stream: Stream) -> bool:
 # Queries
 
 # Written out, not bound: a planner that does not see the word does not know that a partial index answers.
-_IS_OPEN = streams.c.state != literal(State.CLOSED.value, literal_execute=True)
-_IS_ACTIVE = and_(_IS_OPEN, streams.c.state != State.ENDED)
+IS_OPEN = streams.c.state != literal(State.CLOSED.value, literal_execute=True)
+_IS_ACTIVE = and_(IS_OPEN, streams.c.state != State.ENDED)
 IS_NOT_GONE = placements.c.state != literal(PlacementState.GONE.value, literal_execute=True)
 IS_UNFINISHED = or_(
-    _IS_OPEN, select(placements.c.stream_id).where(placements.c.stream_id == streams.c.id, IS_NOT_GONE).exists()
+    IS_OPEN, select(placements.c.stream_id).where(placements.c.stream_id == streams.c.id, IS_NOT_GONE).exists()
 )
 
 # The same for all keys, as two index scans: most rows are history.
-UNFINISHED_IDS = union(select(streams.c.id).where(_IS_OPEN), select(placements.c.stream_id).where(IS_NOT_GONE))
-_UNFINISHED = select(streams).where(streams.c.id.in_(UNFINISHED_IDS))
+_UNFINISHED_IDS = union(select(streams.c.id).where(IS_OPEN), select(placements.c.stream_id).where(IS_NOT_GONE))
+_UNFINISHED = select(streams).where(streams.c.id.in_(_UNFINISHED_IDS))
 
 _LATEST = select(streams).where(
     tuple_(streams.c.key, streams.c.epoch).in_(
