@@ -109,6 +109,10 @@ class Storage:
     def restore(self, backup: sqlite3.Connection) -> None:
         backup.backup(self._shared.raw)
 
+    def expand(self, table: str) -> None:
+        """Add a column of which the code in this world knows nothing, as a step of a newer migration does."""
+        self._shared.raw.execute(f"ALTER TABLE {table} ADD COLUMN of_a_newer_one TEXT NOT NULL DEFAULT ''")
+
     @contextmanager
     def used_by(self, process: Process, work: str) -> Iterator[Database]:
         self._client, self._work = process, work

@@ -147,6 +147,16 @@ async def cancelled(scene: Scene) -> None:
     scene.stage.failpoints.append(cancel)
 
 
+async def migration_half_way(scene: Scene) -> None:
+    """A process dies in a transaction, and a newer one begins to migrate: one step of two is done, and older code goes on.
+
+    Steps only add, so that it can. What a step that fails leaves behind is tried in ``tests/migrations``.
+    """
+    scene.crash_at(lambda place: place.endswith("commit.before"))
+    scene.stage.loop.outside(0.2, scene.storage.expand, "streams")
+    scene.stage.loop.outside(30.0, scene.storage.expand, "placements")
+
+
 @dataclass(frozen=True)
 class Point:
     number: int
@@ -182,7 +192,9 @@ POINTS = (
     Point(15, "a broker that lost everything", broker_killed),
     Point(16, "a queue that overflowed", queue_overflows, forgets=("end",)),
     Point(17, "a process cancelled in a transaction", cancelled),
+    Point(18, "a migration half-way", migration_half_way),
 )  # fmt: skip
+assert [point.number for point in POINTS] == list(range(1, 19))
 CASES = [(point, event) for point in POINTS for event in EVENTS]
 
 
