@@ -245,6 +245,10 @@ async def _set(station: Machine, path: str, **wish: Any) -> None:
         assert response.status == 200, await response.text()
 
 
+async def _is_open(station: Machine, *, is_open: bool = True) -> bool:
+    return bool((await station.get("/reconcile/breaker"))["is_open"]) is is_open
+
+
 async def test_what_holds_the_control_loop_back_is_told_with_the_command_that_ends_it(browser, tmp_path):
     quick = {"PENSTOCK_ORPHAN_GRACE_SECONDS": "1", "PENSTOCK_RESYNC_SECONDS": "1"}
     async with running(tmp_path / "data", **quick) as station, opened(browser, station) as page:
@@ -252,6 +256,7 @@ async def test_what_holds_the_control_loop_back_is_told_with_the_command_that_en
         await _set(station, "/proxies/local/mode", mode="additive_only")
         await _set(station, "/reconcile/mode", mode="additive_only", for_seconds=600)
         await _smuggle(station, "s1", "s2", "s3", "s4", "s5")
+        await page.reload()
         everything = page.locator(".banner").filter(has_text="The mode of everything is additive_only by ann until")
         await expect(everything).to_contain_text("penstock mode unset --all")
         narrow = page.locator(".banner").filter(has_text="limited at proxy local, key demo")
@@ -267,10 +272,14 @@ async def test_what_holds_the_control_loop_back_is_told_with_the_command_that_en
 
         for path in ("/proxies/local/mode", "/reconcile/mode", "/streams/demo/pause"):
             assert await station.delete(path) == 204
+        await until(lambda: _is_open(station), 30)
+        await page.reload()
         await page.locator(".banner").filter(has_text="The breaker is open").get_by_role("link").click()
         await expect(held.get_by_text("penstock approve").first).to_be_visible()
         digest = (await page.get_by_label("Approve exactly that").first.input_value()).removeprefix("penstock approve ")
         assert (await station.post("/reconcile/approvals", {"digest": digest, "owner": "ann"}))[0] == 201
+        await until(lambda: _is_open(station, is_open=False), 30)
+        await page.reload()
         await expect(page.get_by_role("region", name="Breaker")).to_contain_text("Closed")
         await expect(page.get_by_role("region", name="Held back")).to_contain_text("Nothing waits.")
 
