@@ -13,7 +13,8 @@ DELETE /sessions/{stream_id}?key&epoch  StopReply               stop what is at 
        &generation&boot_id&token                                StopRequest); idempotent
        [&moved_to]
 GET    /sessions/watch                  lines of Change         one JSON object a line: something changed, list again
-POST   /synced                          CommandReply            body SyncedRequest: the first full sync is done
+POST   /synced                          CommandReply            body SyncedRequest: the first full sync is done,
+                                                                and this token leads
 GET    /viewers                         ViewerList
 DELETE /viewers/{viewer_id}             204, or 404
 ======================================= ======================= ==================================================

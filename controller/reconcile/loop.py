@@ -188,14 +188,18 @@ class Reconciler:
             self._boots = boots
 
     async def _mark_synced(self, made: Made) -> None:
-        """Tell proxies that have just booted once nothing is left to be asked of them."""
+        """Tell proxies that have just booted once nothing is left to be asked of them, and all of them who leads now.
+
+        A command of an earlier leader that is still on its way is refused from then on, also where this one has nothing
+        to ask for.
+        """
         self.full_at = time.monotonic()
         busy = {p.proxy_id for change in made.plan.changes for p in change.placements}
         busy |= {proxy_id for _, _, proxy_id in made.desired.pending}
         for view in made.observed.proxies:
-            if not view.is_fresh or view.is_synced:
+            if not view.is_fresh or (view.is_synced and view.token_highest >= self._term.token):
                 continue
-            if view.proxy_id in busy:
+            if view.proxy_id in busy and not view.is_synced:
                 self._queue.ring_all(SYNC_SECONDS)
                 continue
             await self._term.rise_above(view.token_highest)

@@ -17,6 +17,7 @@ from controller.reconcile import loop
 from controller.reconcile.queue import Look
 from controller.store import approvals, controls, dialects, drift, outbox, plans, runs, streams
 from controller.store.engine import Database
+from proxy import contract
 from proxy.contract import FinishedReason, SessionSpec, Upstream, UpstreamState
 from tests.fakes import domain_values as make
 from tests.fakes.api_world import open_database
@@ -250,6 +251,16 @@ async def test_a_token_above_ours_is_noticed_without_any_command(room: ControlRo
     await room.full()
     assert p1.synced
     assert room.term.token == 42
+
+
+async def test_who_leads_anew_is_known_to_proxies_that_it_asks_for_nothing(room: ControlRoom, p1):
+    p1.inject("s-1", stranger("cam-7"), 1, 1)
+    p1.synced, late = True, room.term.token
+    await room.term.rise_above(late + 1)
+    await room.full()
+    assert p1.token_highest == room.term.token > late
+    asked = contract.StopRequest(key="cam-7", epoch=1, generation=1, boot_id=p1.boot_id, token=late)
+    assert p1.stop("s-1", asked)[0] is contract.StopOutcome.STALE_TOKEN
 
 
 async def test_a_look_at_one_key_tells_no_proxy_that_it_knows_all(room: ControlRoom, p1):
