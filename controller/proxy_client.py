@@ -351,6 +351,7 @@ def _read_figures(line: bytes) -> Figures:
     except ValidationError:
         return UNKNOWN_FIGURES
     return Figures(
+        upstream_index=figures.upstream_index,
         viewers_ts=figures.viewers_ts,
         viewers_hls=figures.viewers_hls,
         bytes_in=figures.bytes_in,

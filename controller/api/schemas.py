@@ -76,6 +76,8 @@ class SeenPart(TypedDict):
     finished_reason: str
     detail: str
     outputs: list[Output]
+    upstream_index: int | None
+    """Which upstream of the spec is read, or was last: 0 is the preferred one. Null when that is not known."""
     viewers: int
     viewers_ts: int
     viewers_hls: int

@@ -71,6 +71,8 @@ class Session:
 class Figures:
     """What moves by itself while a session runs. Nothing is decided by it."""
 
+    upstream_index: int | None = None
+    """Which of its upstreams is read, or was last; the preferred one is 0."""
     viewers_ts: int = 0
     viewers_hls: int = 0
     bytes_in: int = 0

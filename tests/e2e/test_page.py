@@ -15,6 +15,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from tests.fakes import machine as machines
 from tests.fakes import transport_packets
+from tests.fakes.broker import free_port
 from tests.fakes.hls_origin import hls_origin
 from tests.fakes.machine import Machine, until
 
@@ -214,6 +215,22 @@ async def test_changes_arrive_by_themselves_and_the_keyboard_is_enough(browser, 
         await station.publish("streams/cam-7/ended", {})
         await expect(page.get_by_role("row").filter(has_text="cam-7").get_by_text("CLOSED")).to_be_visible()
         await expect(page.get_by_role("link", name="cam-7")).to_have_count(0)
+        await _tells_of_a_backup_that_loops(page, station)
+
+
+async def _tells_of_a_backup_that_loops(page: Page, station: Machine) -> None:
+    """Which upstream plays, which is preferred, and that its pictures are old, stand on the page."""
+    spec = {"upstreams": [f"http://127.0.0.1:{free_port()}/x.ts", "demo:"], "on_demand": False, "return_after": 40}
+    await station.publish("streams/cam-9/started", spec)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="cam-9"))
+    await expect(row.get_by_text("Flowing")).to_be_visible()
+    await station.publish("streams/cam-9/stats", {"live_last": 1_700_000_000})
+    await expect(row.get_by_text("Looping")).to_be_visible()
+    await page.get_by_role("link", name="cam-9").click()
+    announced = page.get_by_role("region", name="What was announced")
+    await expect(announced).to_contain_text("demo: plays now")
+    await expect(announced).to_contain_text("Upstreams, the first preferred")
+    await expect(page.get_by_role("table", name="Conditions")).to_contain_text("It plays old pictures")
 
 
 async def test_drift_is_told_on_every_page_and_explained(browser, station):

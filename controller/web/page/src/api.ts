@@ -33,6 +33,7 @@ export interface SessionDocument {
   finished_reason: string;
   detail: string;
   outputs: Output[];
+  upstream_index: number | null;
   viewers: number;
   viewers_ts: number;
   viewers_hls: number;

@@ -9,7 +9,7 @@ import { Ago, At, Card, Cell, Loading, Nothing, StateBadge, Table, Verdict } fro
 import { PlayerCard } from "./player";
 import { lastList } from "./route";
 import { StopDialog } from "./stop";
-import { clock, count, EVENTS, flow, incoming, judge, many, rate, REASONS, sayActor, sayAsks, sayRuns, size, span } from "./words";
+import { clock, count, EVENTS, flow, incoming, judge, many, plays, rate, REASONS, sayActor, sayAsks, sayRuns, size, span } from "./words";
 
 const POLL_MILLISECONDS = 5000;
 const SLOW_POLL_MILLISECONDS = 15_000;
@@ -256,15 +256,18 @@ function StateBar({ past }: { past: TransitionDocument[] }) {
 
 function SpecCard({ stream }: { stream: StreamDocument }) {
   const { spec } = stream;
+  const isChoice = spec.upstreams.length > 1;
+  const playing = plays(stream);
   const labels = Object.entries(stream.labels);
   return (
     <Card title="What was announced">
       <dl class="facts">
-        <dt>{spec.upstreams.length > 1 ? "Upstreams, in this order" : "Upstream"}</dt>
+        <dt>{isChoice ? `Upstreams, ${spec.prefer === "first" ? "the first preferred" : "in this order"}` : "Upstream"}</dt>
         <dd>
-          {spec.upstreams.map((upstream) => (
+          {spec.upstreams.map((upstream, index) => (
             <div key={upstream.url}>
               <code>{upstream.url}</code>
+              {isChoice && index === playing && <small> plays now</small>}
               {Object.keys(upstream.headers).length > 0 && <small> with {Object.keys(upstream.headers).join(", ")}</small>}
             </div>
           ))}
@@ -368,6 +371,8 @@ const CONDITIONS: Record<string, string> = {
   SourceOnline: "Its source is there",
   SessionsStopped: "Everything of it has stopped",
   EpochRegressed: "Its source numbers its runs backwards",
+  EndHeld: "Its end is held back",
+  Looping: "It plays old pictures",
   Paused: "It is paused",
 };
 

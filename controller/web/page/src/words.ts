@@ -105,7 +105,14 @@ export function flow(stream: StreamDocument): Said {
   if (stream.state === "CLOSED") return { tone: "quiet", text: "Closed", more: "" };
   const condition = stream.conditions.find((one) => one.type === "Flowing");
   if (condition === undefined) return { tone: "quiet", text: "Not known", more: "No proxy was seen to carry it" };
+  const looping = stream.conditions.find((one) => one.type === "Looping");
+  if (condition.status === "True" && looping?.status === "True") return { tone: "warn", text: "Looping", more: looping.message };
   return sayFlow(condition);
+}
+
+/** Which of its upstreams a stream is read from now, the preferred one being 0; null when none is, or it is not known. */
+export function plays(stream: StreamDocument): number | null {
+  return stream.sessions.find((one) => one.state === "flowing" && one.is_fresh)?.upstream_index ?? null;
 }
 
 function sayFlow(condition: ConditionDocument): Said {

@@ -230,7 +230,7 @@ async def test_a_stream_that_comes_between_two_pages_moves_nothing(world: World)
 
 
 async def test_a_stream_shows_its_placement_and_what_its_proxy_runs(world: World) -> None:
-    await world.play(viewers_ts=2, viewers_hls=1, bitrate_bps=8_000_000, bytes_in=10)
+    await world.play(viewers_ts=2, viewers_hls=1, bitrate_bps=8_000_000, bytes_in=10, upstream_index=1)
     found = (await world.client.get("/streams/cam-7")).json()
     (seen,) = found["sessions"]
     assert found["viewers"] == 3
@@ -241,6 +241,7 @@ async def test_a_stream_shows_its_placement_and_what_its_proxy_runs(world: World
         "flowing",
     )
     assert (seen["viewers"], seen["bitrate_bps"], seen["is_fresh"]) == (3, 8_000_000, True)
+    assert seen["upstream_index"] == 1
     assert found["links"] == {
         "ts": "http://media.example/ts/cam-7",
         "hls": "http://media.example/hls/cam-7/index.m3u8",
