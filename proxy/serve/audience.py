@@ -91,7 +91,7 @@ class Audience:
     def __init__(self) -> None:
         self._visits: dict[str, Visit] = {}
         self._known: dict[Who, dict[str, Visit]] = {}
-        self._connected: dict[tuple[BaseTransport, str, Who], Visit] = {}
+        self._connected: dict[BaseTransport, dict[tuple[str, Who], Visit]] = {}
         """Who asked last on a connection, of each key: behind a reverse proxy several viewers share one."""
 
     def find(self, token: str, key: str, who: Who, connection: BaseTransport | None) -> Visit | None:
@@ -129,7 +129,7 @@ class Audience:
             if len(visit.connections) == CONNECTIONS_MAX:
                 self._disconnect(visit, visit.connections.popleft())
             visit.connections.append(connection)
-        self._connected[connection, visit.session.key, visit.who] = visit
+        self._connected.setdefault(connection, {})[visit.session.key, visit.who] = visit
 
     @contextmanager
     def answering(self, visit: Visit, request: web.Request) -> Iterator[None]:
@@ -166,7 +166,7 @@ class Audience:
                 visit.leave()
 
     def _guess(self, key: str, who: Who, connection: BaseTransport | None) -> Visit | None:
-        known = self._connected.get((connection, key, who)) if connection is not None else None
+        known = self._connected.get(connection, {}).get((key, who)) if connection is not None else None
         if known is not None:
             return known
         candidates = [visit for visit in self._known.get(who, {}).values() if visit.session.key == key]
@@ -175,8 +175,9 @@ class Audience:
         return next(iter(idle), None)
 
     def _welcome(self, request: web.Request, session: Session, token: str, who: Who, now: float) -> Visit:
-        for other in self._known.get(who, {}).values():
-            if other.session.key != session.key and request.transport in other.connections:
+        on_connection = self._connected.get(request.transport, {}) if request.transport is not None else {}
+        for (key, whose), other in on_connection.items():
+            if key != session.key and whose == who:
                 other.leave()
         viewer = new_viewer(request, Output.HLS)
         session.enter(viewer)
@@ -196,9 +197,11 @@ class Audience:
             self._known.pop(visit.who, None)
 
     def _disconnect(self, visit: Visit, connection: BaseTransport) -> None:
-        place = connection, visit.session.key, visit.who
-        if self._connected.get(place) is visit:
-            del self._connected[place]
+        places, place = self._connected.get(connection, {}), (visit.session.key, visit.who)
+        if places.get(place) is visit:
+            del places[place]
+            if not places:
+                del self._connected[connection]
 
 
 def _who_asks(request: web.Request) -> Who:

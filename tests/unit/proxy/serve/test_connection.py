@@ -1,12 +1,15 @@
 """Connections that change between the short way and aiohttp's: the same answers on both, in order, nothing lost."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from proxy.serve import tcp
 from proxy.serve.connection import is_whole
 from proxy.serve.shortcut import Shortcut
+from proxy.session import Viewer
 from tests.fakes.viewing import Answer, Place, clip, place, until
 
 FOLLOWED = frozenset({"date"})
@@ -60,12 +63,25 @@ async def viewer(here: Place) -> tuple[Answer, str]:
     return answer, "/hls/cam/" + next(line for line in text.splitlines() if line and line[0] != "#")
 
 
+@asynccontextmanager
+async def watching(bitrate: str = "1M") -> AsyncIterator[tuple[Place, Answer, str]]:
+    """A place where a stream runs, the connection of its only viewer, and the address of a segment."""
+    async with place() as here:
+        here.run("cam")
+        here.tap.pour(clip(3, bitrate=bitrate))
+        answer, uri = await viewer(here)
+        await until(here.tap.chunks.empty)
+        yield here, answer, uri
+
+
+def viewers_of(here: Place) -> list[Viewer]:
+    session = here.registry.get("cam")
+    return list(session.viewers.values()) if session is not None else []
+
+
 def test_both_ways_answer_alike(run, taken: list[str]) -> None:
     async def story() -> None:
-        async with place() as here:
-            here.run("cam")
-            here.tap.pour(clip(3))
-            answer, uri = await viewer(here)
+        async with watching() as (_, answer, uri):
             for path in ("/hls/cam/index.m3u8", uri):
                 short = await exchange(answer, request(path))
                 count = len(taken)
@@ -83,11 +99,7 @@ def test_both_ways_answer_alike(run, taken: list[str]) -> None:
 
 def test_a_request_that_comes_during_an_answer_is_answered_behind_it(run, taken: list[str]) -> None:
     async def story() -> None:
-        async with place() as here:
-            session = here.run("cam")
-            here.tap.pour(clip(3, bitrate="8M"))
-            answer, uri = await viewer(here)
-            await until(here.tap.chunks.empty)
+        async with watching("8M") as (here, answer, uri):
             answer.reader._transport.pause_reading()
             answer.writer.write(request(uri))
             await until(lambda: len(taken) == 1)
@@ -96,8 +108,8 @@ def test_a_request_that_comes_during_an_answer_is_answered_behind_it(run, taken:
             await asyncio.sleep(0.05)
             answer.reader._transport.resume_reading()
             assert [(await read(answer))[0] for _ in range(3)] == [200, 404, 200]
-            assert len(session.viewers) == 1
-            assert next(iter(session.viewers.values())).position > 0
+            [one] = viewers_of(here)
+            assert one.position > 0
 
     run(story)
 
@@ -105,10 +117,7 @@ def test_a_request_that_comes_during_an_answer_is_answered_behind_it(run, taken:
 @pytest.mark.parametrize("cut", [1, 9, 40])
 def test_a_request_in_parts_is_one(run, taken: list[str], cut: int) -> None:
     async def story() -> None:
-        async with place() as here:
-            here.run("cam")
-            here.tap.pour(clip(3))
-            answer, uri = await viewer(here)
+        async with watching() as (_, answer, uri):
             whole = request(uri)
             assert (await exchange(answer, whole[:cut], whole[cut:]))[0] == 200
             assert (await exchange(answer, whole))[0] == 200
@@ -119,10 +128,7 @@ def test_a_request_in_parts_is_one(run, taken: list[str], cut: int) -> None:
 
 def test_what_looks_like_a_request_inside_another_is_none(run, taken: list[str]) -> None:
     async def story() -> None:
-        async with place() as here:
-            here.run("cam")
-            here.tap.pour(clip(3))
-            answer, uri = await viewer(here)
+        async with watching() as (_, answer, uri):
             hidden = request(uri)
             status, *_ = await exchange(answer, request("/hls/cam/5.ts", f"Content-Length: {len(hidden)}"), hidden)
             assert status == 404
@@ -138,14 +144,12 @@ def test_a_viewer_that_goes_during_a_segment_holds_nothing(
     monkeypatch.setattr(tcp, "UNSENT_SEGMENT_BYTES_MAX", 64 * 1024)
 
     async def story() -> None:
-        async with place() as here:
-            session = here.run("cam")
-            here.tap.pour(clip(3, bitrate="8M"))
-            answer, uri = await viewer(here)
-            await until(here.tap.chunks.empty)
+        async with watching("8M") as (here, answer, uri):
             answer.reader._transport.pause_reading()
             answer.writer.write(request(uri))
             await until(lambda: len(taken) == 1)
+            session = here.registry.get("cam")
+            assert session is not None
             feed = session.feed
             assert feed is not None
             await asyncio.sleep(0.05)
