@@ -104,8 +104,8 @@ class Feed:
         """The playlist for all, and what it was made from."""
         self._lead = (-1, b"")
         """The newest one, and the position it leads to: many viewers may be moved there."""
-        self.bell: Callable[[], None] | None = None
-        """Rung when the ring has grown."""
+        self.bell: Callable[[float], None] | None = None
+        """Rung with the loop's time when the ring has grown."""
         self.bytes_in = 0
         self.closed = False
 
@@ -213,7 +213,7 @@ class Feed:
         self._expire()
         self.newest_at = now
         if self.bell is not None:
-            self.bell()
+            self.bell(now)
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
         """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
@@ -222,7 +222,7 @@ class Feed:
         self.ring.append(NULL_PACKET * packets, now)
         self._expire()
         if self.bell is not None:
-            self.bell()
+            self.bell(now)
         return packets * PACKET_BYTES
 
     def hold(self) -> None:

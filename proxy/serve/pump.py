@@ -98,9 +98,8 @@ class Pump:
                 return
             await asyncio.sleep(GOODBYE_STEP_SECONDS)
 
-    def _notice(self, crowd: Crowd) -> None:
+    def _notice(self, crowd: Crowd, now: float) -> None:
         """A feed has grown: flush its crowd, now or when enough has come."""
-        now = asyncio.get_running_loop().time()
         due_at = crowd.due_at(self._flush_seconds)
         if now < due_at:
             self._look_at(due_at)

@@ -5,29 +5,54 @@ the next beat; then one turn of the loop takes in all streams, and hands on what
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
 BEAT_SECONDS: Final = 0.05
 
-_waiting: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]] = WeakKeyDictionary()
-"""Who waits for the next beat of a loop; nothing, when nobody does."""
+Listener = Callable[[float], None]
+"""Called with the loop's time. It raises nothing."""
+
+_listeners: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Listener, None]]] = WeakKeyDictionary()
+"""Of each loop; nothing, when nobody listens."""
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Call it at every beat. One timer serves all; two beats are never closer to each other than ``BEAT_SECONDS``."""
+    loop = asyncio.get_running_loop()
+    if loop not in _listeners:
+        _listeners[loop] = {}
+        loop.call_later(BEAT_SECONDS, _strike, loop)
+    listeners = _listeners[loop]
+    listeners[listener] = None
+    try:
+        yield
+    finally:
+        del listeners[listener]
 
 
 async def next_beat() -> None:
-    """Wait for it: with one timer for all who do. Two beats are never closer to each other than ``BEAT_SECONDS``."""
-    loop = asyncio.get_running_loop()
-    beat = loop.create_future()
-    waiting = _waiting.get(loop)
-    if waiting is None:
-        _waiting[loop] = [beat]
-        loop.call_later(BEAT_SECONDS, _strike, loop)
-    else:
-        waiting.append(beat)
-    await beat
+    """Wait for it."""
+    beat = asyncio.get_running_loop().create_future()
+
+    def end(_now: float) -> None:
+        if not beat.done():  # its waiter may have been cancelled
+            beat.set_result(None)
+
+    with listening(end):
+        await beat
 
 
 def _strike(loop: asyncio.AbstractEventLoop) -> None:
-    for beat in _waiting.pop(loop):
-        if not beat.done():  # its waiter may have been cancelled
-            beat.set_result(None)
+    listeners = _listeners[loop]
+    now = loop.time()
+    for listener in tuple(listeners):
+        if listener in listeners:
+            listener(now)
+    if listeners:
+        loop.call_later(BEAT_SECONDS, _strike, loop)
+    else:
+        del _listeners[loop]

@@ -1,7 +1,7 @@
 """Takes in the body of a live answer once a beat, not whenever the network brings some of it.
 
 Between two beats the transport is paused and the kernel collects. A body that comes as it is, without coding and TLS,
-is then read from the socket itself, past aiohttp: one system call a beat. Every other body takes aiohttp's way.
+is then drawn from the socket itself, past aiohttp: one system call a beat. Every other body takes aiohttp's way.
 """
 
 import asyncio
@@ -13,14 +13,18 @@ from aiohttp import ClientResponse
 
 from proxy.errors import UpstreamSilentError
 from proxy.upstream.beat import next_beat
+from proxy.upstream.items import Tap
 
 CODED: Final = frozenset({"Transfer-Encoding", "Content-Encoding"})
 READ_BYTES: Final = 256 * 1024
 """What has come is read in pieces of this size; a full one is followed by the next at once."""
 
 
-async def gathered(response: ClientResponse, silence_seconds: float) -> AsyncGenerator[bytes, None]:
-    """Yield the body; raise UpstreamSilentError after so long without a byte, else what the connection raises."""
+async def gathered(response: ClientResponse, silence_seconds: float) -> AsyncGenerator[bytes | Tap, None]:
+    """Yield the body, or what it is drawn from; raise UpstreamSilentError after so long without a byte.
+
+    Every other end but a clean one raises what the connection raises.
+    """
     transport = response.connection.transport if response.connection is not None else None
     if transport is None:  # all of it is here already
         async for chunk in response.content.iter_any():
@@ -29,8 +33,8 @@ async def gathered(response: ClientResponse, silence_seconds: float) -> AsyncGen
         async for chunk in _decoded(response, transport):
             yield chunk
     else:
-        async for chunk in _plain(response, transport, silence_seconds):
-            yield chunk
+        async for item in _plain(response, transport, silence_seconds):
+            yield item
 
 
 async def _decoded(response: ClientResponse, transport: asyncio.Transport) -> AsyncGenerator[bytes, None]:
@@ -44,28 +48,42 @@ async def _decoded(response: ClientResponse, transport: asyncio.Transport) -> As
 
 async def _plain(
     response: ClientResponse, transport: asyncio.Transport, silence_seconds: float
-) -> AsyncGenerator[bytes, None]:
-    now = asyncio.get_running_loop().time
+) -> AsyncGenerator[bytes | Tap, None]:
     before = []
     while chunk := response.content.read_nowait():
         before.append(chunk)
     transport.pause_reading()  # not earlier: aiohttp resumes when it is read from; and it is never read from again
     if before:
         yield b"".join(before)
-    descriptor = transport.get_extra_info("socket").fileno()
-    heard_at = now()
-    while not transport.is_closing():
+    body = _Body(transport, silence_seconds)
+    yield Tap(body.draw, READ_BYTES)
+    if body.failure is not None:
+        raise body.failure
+
+
+class _Body:
+    """What comes over one connection from now on, until ``failure`` or a clean end."""
+
+    def __init__(self, transport: asyncio.Transport, silence_seconds: float) -> None:
+        self.failure: Exception | None = None
+        self._transport = transport
+        self._descriptor: int = transport.get_extra_info("socket").fileno()
+        self._silence_seconds = silence_seconds
+        self._heard_at = asyncio.get_running_loop().time()
+
+    def draw(self, now: float) -> bytes | None:
+        if self._transport.is_closing():  # and its descriptor may be another's soon
+            self.failure = ConnectionResetError()
+            return None
         try:
-            chunk = os.read(descriptor, READ_BYTES)
+            chunk = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
-            if now() - heard_at > silence_seconds:
-                raise UpstreamSilentError(silence_seconds) from None
-        else:
-            if not chunk:
-                return
-            heard_at = now()
-            yield chunk
-            if len(chunk) == READ_BYTES:
-                continue
-        await next_beat()
-    raise ConnectionResetError
+            if now - self._heard_at <= self._silence_seconds:
+                return b""
+            self.failure = UpstreamSilentError(self._silence_seconds)
+            return None
+        except OSError as error:
+            self.failure = error
+            return None
+        self._heard_at = now
+        return chunk or None

@@ -29,8 +29,8 @@ async def read(client: Client, policy: HttpPolicy) -> Reader:
             raise PlaylistFoundError
         with translated(response.url, policy):
             if response.content_length is None:
-                async for chunk in body.gathered(response, policy.read_timeout_seconds):
-                    yield chunk
+                async for part in body.gathered(response, policy.read_timeout_seconds):
+                    yield part
             else:
                 yield Quiet(pace.LEAD_SECONDS)
                 async for item in _read_file(response):

@@ -4,7 +4,7 @@ A reader is an async iterator of ``Item``. It ends (without an error) when the u
 is an ``UpstreamError``. Closing the iterator closes the connection.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 
@@ -18,6 +18,16 @@ class Quiet:
     """From now on, silences of up to ``seconds`` are this upstream's normal rhythm (HLS comes in bursts)."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """From now on bytes are there to be drawn, without anybody being woken for them; once a beat is often enough."""
+
+    draw: Callable[[float], bytes | None]
+    """Given the loop's time, returns what has come: nothing, or None when no more will; the reader then says why."""
+    piece_bytes: int
+    """A piece of this size may not be all that has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ class FragmentEnds:
 
 Remark = Discontinuity | Losses | FragmentBegins | FragmentEnds
 """What concerns the feed, beside its bytes."""
-Item = bytes | Quiet | Remark
+Item = bytes | Tap | Quiet | Remark
 Reader = AsyncGenerator[Item, None]
 
 

@@ -18,7 +18,8 @@ from proxy.errors import (
     UpstreamError,
     UpstreamSilentError,
 )
-from proxy.upstream.items import Item, Quiet, Reader, Remark, name_of
+from proxy.upstream.beat import listening
+from proxy.upstream.items import Quiet, Reader, Remark, Tap, name_of
 from proxy.upstream.slots import Slot, Slots
 
 JUNK_BYTES_MAX: Final = 256 * 1024
@@ -29,6 +30,8 @@ HEAD_BYTES: Final = 64
 FULL_STATUSES: Final = frozenset({401, 403, 409, 423, 429, 503, 509})
 """Answers of a host that thinks a connection too many is open, perhaps one that has just been closed."""
 SETTLE_STEP_SECONDS: Final = 0.25
+DRAWS_MAX: Final = 16
+"""So many pieces of one upstream are drawn at a beat: others have their turn, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class LineHooks:
-    """What the pull is told. ``write`` takes bytes and returns how many of them were media."""
+    """What the pull is told. ``write`` takes bytes and the loop's time, and returns how many of them were media."""
 
     on_open: Callable[["Line"], None]
     on_wait: Callable[["Line", str], None]
-    write: Callable[["Line", bytes], int]
+    write: Callable[["Line", bytes, float], int]
     heed: Callable[["Line", Remark], None]
 
 
@@ -79,6 +82,8 @@ class Line:
         self._head = b""
         self._allowed_seconds = 0.0
         """It may be silent for so long now."""
+        self._deadline = 0.0
+        """While a tap is drained: when it will have been silent for too long."""
         self._upstream = upstream
         self._patience = patience
         self._hooks = hooks
@@ -88,6 +93,10 @@ class Line:
         if self.first_media_at is None or self.last_media_at is None:
             return 0.0
         return self.last_media_at - self.first_media_at
+
+    @property
+    def _is_junk(self) -> bool:
+        return self.first_media_at is None and self._junk > JUNK_BYTES_MAX
 
     @property
     def over(self) -> bool:
@@ -127,9 +136,11 @@ class Line:
                 aclosing(open_upstream(self._upstream)) as items,
             ):
                 async for item in items:
-                    if self._take(item):
-                        scope.reschedule(_now() + self._allowed_seconds)
-                    elif self._junk > JUNK_BYTES_MAX:
+                    if isinstance(item, Tap):
+                        await self._drain(item, scope)
+                    elif self._take(item, now := _now()):
+                        scope.reschedule(now + self._allowed_seconds)
+                    if self._is_junk:
                         break
         except TimeoutError:
             if self.first_media_at is not None or self._junk < JUNK_BYTES_MIN:
@@ -139,14 +150,48 @@ class Line:
         if self.first_media_at is None:
             raise UpstreamEmptyError
 
-    def _take(self, item: Item) -> bool:
+    async def _drain(self, tap: Tap, scope: asyncio.Timeout) -> None:
+        """Draw at every beat until the tap is dry or gives junk; raise TimeoutError after too long a silence."""
+        over = asyncio.get_running_loop().create_future()
+        self._deadline = scope.when() or 0.0
+        scope.reschedule(None)
+
+        def draw(now: float) -> None:
+            try:
+                if not over.done() and not self._draw(tap, now):
+                    over.set_result(None)
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
+                over.set_exception(error)
+
+        draw(_now())
+        with listening(draw):
+            await over
+        scope.reschedule(self._deadline)
+
+    def _draw(self, tap: Tap, now: float) -> bool:
+        """Take what has come since the last time; return whether to come again; or raise TimeoutError."""
+        for _ in range(DRAWS_MAX):
+            piece = tap.draw(now)
+            if piece is None:
+                return False
+            if piece and self._take(piece, now):
+                self._deadline = now + self._allowed_seconds
+            if self._is_junk:
+                return False
+            if len(piece) < tap.piece_bytes:
+                break
+        if now > self._deadline:
+            raise TimeoutError
+        return True
+
+    def _take(self, item: bytes | Quiet | Remark, now: float) -> bool:
         """Pass on what came; return whether it is a reason to wait for the next."""
         if isinstance(item, Quiet):
             self.quiet_seconds = item.seconds
         elif not isinstance(item, bytes):
             self._hooks.heed(self, item)
-        elif self._hooks.write(self, item):
-            self._note_media(_now())
+        elif self._hooks.write(self, item, now):
+            self._note_media(now)
             if self.onset is None:
                 self._allowed_seconds = self._patience.silence_seconds + self.quiet_seconds
                 return True

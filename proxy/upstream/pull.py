@@ -203,8 +203,7 @@ class Pull:
         self._feed.discontinue()
         self._succession.aimed = None
 
-    def _write(self, line: Line, chunk: bytes) -> int:
-        now = _now()
+    def _write(self, line: Line, chunk: bytes, now: float) -> int:
         if line.onset is not None:
             taken = line.onset.push(chunk, now, wall_time())
             if line.onset.begun is not None:

@@ -12,6 +12,7 @@ from proxy.contract import Upstream
 from proxy.errors import UpstreamLostError, UpstreamSilentError
 from proxy.upstream import beat, kinds
 from proxy.upstream.fetch import HttpPolicy
+from proxy.upstream.items import Item, Tap
 from proxy.upstream.resolver import Resolver
 from tests.fakes.tcp import serving
 
@@ -37,7 +38,20 @@ async def scripted(script: Script) -> AsyncIterator[str]:
 async def pull(url: str) -> list[bytes]:
     policy = HttpPolicy(connect_timeout_seconds=2, read_timeout_seconds=0.3)
     async with aclosing(kinds.opener(policy, Resolver())(Upstream(url=url))) as items:
-        return [item async for item in items if isinstance(item, bytes)]
+        return [piece async for item in items async for piece in pieces(item)]
+
+
+async def pieces(item: Item) -> AsyncIterator[bytes]:
+    if isinstance(item, bytes):
+        yield item
+    while isinstance(item, Tap):
+        piece = item.draw(asyncio.get_running_loop().time())
+        if piece is None:
+            return
+        if piece:
+            yield piece
+        if len(piece) < item.piece_bytes:
+            await beat.next_beat()
 
 
 def framed(piece: bytes) -> bytes:

@@ -33,7 +33,7 @@ class Told:
     def on_wait(self, _line: Line, why: str) -> None:
         self.waits.append(why)
 
-    def write(self, _line: Line, chunk: bytes) -> int:
+    def write(self, _line: Line, chunk: bytes, _now: float) -> int:
         is_media = chunk.startswith(b"\x47")
         self.media += chunk if is_media else b""
         return len(chunk) if is_media else 0
