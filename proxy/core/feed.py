@@ -20,6 +20,7 @@ from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import Ring, Segment
 from proxy.core.stills import Still
+from proxy.core.unread import Arrival, Unread
 from proxy.errors import UpstreamContentError
 
 BLIND_STEP_SECONDS: Final = 1.0
@@ -73,7 +74,7 @@ class Feed:
             seconds_max=max(RETENTION_SECONDS, kept_seconds),
             new_segment=new_segment,
         )
-        self.hls: Cutter | None = (
+        self._hls: Cutter | None = (
             Cutter(
                 segment_seconds=segment_seconds,
                 window_segments=window_segments,
@@ -86,6 +87,8 @@ class Feed:
         self._blind_seconds = blind_seconds
         self._aligner = Aligner()
         self._indexer = Indexer()
+        self._unread = Unread()
+        """What the index has not seen. Whatever is asked of it is answered when it has."""
         self._fragments: Fragments | None = None
         self._break: _Break | None = None
         self._onset: Onset | None = None
@@ -132,19 +135,19 @@ class Feed:
     def begin_fragment(self, initialisation: bytes, wall: float) -> None:
         """What is written next is a segment of fragmented MP4; raise UpstreamContentError when it cannot be served."""
         if self._fragments is None:
-            if self.hls is None:
+            if self._hls is None:
                 raise UpstreamContentError("fragmented MP4 can be served as HLS only")
             if self.ring.head:
                 raise UpstreamContentError("upstream sends fragmented MP4 after MPEG-TS; its viewers cannot follow")
-            self._fragments = Fragments(self.ring, self.hls, bytes_max=self._open_bytes_max)
+            self._fragments = Fragments(self.ring, self._hls, bytes_max=self._open_bytes_max)
         self._fragments.begin(initialisation, wall)
 
     def end_fragment(self, seconds: float) -> None:
         """The segment is whole, and plays for so long."""
-        if self._fragments is None or self.hls is None or self.closed:
+        if self._fragments is None or self._hls is None or self.closed:
             return
         self._fragments.end(seconds)
-        self.ring.keep((self.hls.window_segments + SPARE_SEGMENTS) * self.hls.target_seconds)
+        self.ring.keep((self._hls.window_segments + SPARE_SEGMENTS) * self._hls.target_seconds)
         self._expire()
 
     def watch_loops(self, upstream_index: int | None) -> None:
@@ -158,13 +161,14 @@ class Feed:
 
     def discontinue(self) -> None:
         """What is written next comes from a new connection: no byte, counter or clock of it continues the old."""
+        self._index()
         self._aligner.reset()
         if self._fragments is not None:
             self._fragments.abandon()
         if not self.ring.head:
             return
-        if self.hls is not None:
-            self.hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
+        if self._hls is not None:
+            self._hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
         self._indexer = Indexer()
         self._run_position = self.ring.head
         self._hopeful_since = None
@@ -195,30 +199,41 @@ class Feed:
         self._onset = None
         position = self.ring.head
         self._append(onset.begun, now, wall)
+        self._index()
         if onset.is_blind:
             self._add(self._indexer.blind(position, now, wall))
 
     def _append(self, packets: bytes, now: float, wall: float) -> None:
         if self._break is not None:
             packets = self._announce(packets, self._break, now)
-        position = self.ring.head
-        points = self._indexer.scan(packets, position, now, wall)
+        self._unread.add(packets, Arrival(self.ring.head, now, wall))
         self.ring.append(packets, now)
+        if self._unread.is_full or self.ring.newest_point is None:
+            self._index()
+        self.newest_at = now
+        if self.bell is not None:
+            self.bell(now)
+
+    def _index(self) -> None:
+        """Look at what has come since the last time."""
+        if not self._unread:
+            return
+        packets, arrivals = self._unread.take()
+        _, now, wall = arrivals[-1]
+        points = self._indexer.scan(packets, arrivals)
         for point in points:
             self._add(point)
         if self.loops is not None:
             self.loops.see(self._indexer.pictures, (point.position for point in points), now)
-        self._help_blindly(position, now, wall)
+        self._help_blindly(arrivals[0].position, now, wall)
         self._limit_open_segment(now, wall)
         self._expire()
-        self.newest_at = now
-        if self.bell is not None:
-            self.bell(now)
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
         """Append null packets, so that players see bytes while the upstream is away; not counted as media."""
         if self.closed or self.medium is not Medium.TS:
             return 0
+        self._index()
         self.ring.append(NULL_PACKET * packets, now)
         self._expire()
         if self.bell is not None:
@@ -235,6 +250,7 @@ class Feed:
 
     def close(self) -> None:
         """Take nothing more, and give the storage back with the last reader. A second call does nothing."""
+        self._index()
         self.closed = True
         self._free()
 
@@ -242,6 +258,12 @@ class Feed:
         if self.closed and not self._readers:
             self.ring.close()
             self._expire()
+
+    @property
+    def hls(self) -> Cutter | None:
+        """Who cuts it for HLS; None where nobody does."""
+        self._index()
+        return self._hls
 
     @property
     def head(self) -> int:
@@ -270,9 +292,9 @@ class Feed:
     @property
     def joinable(self) -> bool:
         """Whether a viewer could be given a picture now: of fragments, a viewer of HLS."""
-        if self._fragments is not None and self.hls is not None:
-            return bool(self.hls.listed)
-        return self.ring.newest_point is not None
+        if self._fragments is not None and self._hls is not None:
+            return bool(self._hls.listed)
+        return self.join() is not None
 
     @property
     def presentable(self) -> bool:
@@ -286,14 +308,17 @@ class Feed:
 
     def join(self) -> RandomAccess | None:
         """Return where a viewer that comes now begins."""
+        self._index()
         return self.ring.newest_point
 
     def join_behind(self, *, at: float, position: int, bytes_max: int) -> RandomAccess | None:
         """Return where a viewer begins that wants to be behind live; see ``Ring.point_behind``."""
+        self._index()
         return self.ring.point_behind(at=at, position=position, bytes_max=bytes_max)
 
     def key_picture(self) -> Still | None:
         """Return the newest whole key picture; None when there is none."""
+        self._index()
         return stills.cut(self.ring)
 
     def lead(self, point: RandomAccess) -> bytes:
@@ -311,16 +336,17 @@ class Feed:
 
         With ``ended`` no more will be written: the last segment is closed, and the playlist says that it is all.
         """
-        if self.hls is None:
+        hls = self.hls
+        if hls is None:
             return None
         if ended:
-            self.hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
-        listed = self.hls.listed
+            hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
+        listed = hls.listed
         if not listed:
             return None
-        state = (listed[0].sequence, listed[-1].sequence, self.hls.target_seconds, ended)
+        state = (listed[0].sequence, listed[-1].sequence, hls.target_seconds, ended)
         if self._rendered[0] != state:
-            text = render(listed, target_seconds=self.hls.target_seconds, query=QUERY_MARK, ended=ended)
+            text = render(listed, target_seconds=hls.target_seconds, query=QUERY_MARK, ended=ended)
             self._rendered = state, text
         return self._rendered[1].replace(QUERY_MARK, query)
 
@@ -355,8 +381,8 @@ class Feed:
 
     def _add(self, point: RandomAccess) -> None:
         self.ring.add_point(point)
-        if self.hls is not None:
-            self.hls.reach(point)
+        if self._hls is not None:
+            self._hls.reach(point)
 
     def _help_blindly(self, position: int, now: float, wall: float) -> None:
         """Let viewers join anywhere when this run of packets has shown no better place for too long."""
@@ -376,11 +402,11 @@ class Feed:
 
     def _limit_open_segment(self, now: float, wall: float) -> None:
         """Cut an HLS segment that would fill the ring before its next random access point."""
-        if self.hls is None or self.hls.open_position is None:
+        if self._hls is None or self._hls.open_position is None:
             return
-        if self.ring.head - self.hls.open_position > self._open_bytes_max:
-            self.hls.reach(self._indexer.blind(self.ring.head, now, wall), force=True)
+        if self.ring.head - self._hls.open_position > self._open_bytes_max:
+            self._hls.reach(self._indexer.blind(self.ring.head, now, wall), force=True)
 
     def _expire(self) -> None:
-        if self.hls is not None:
-            self.hls.expire(self.ring.tail)
+        if self._hls is not None:
+            self._hls.expire(self.ring.tail)

@@ -5,12 +5,14 @@ so Python touches only tables and the first packets of pictures, never each pack
 how the bytes were cut into chunks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.core import pictures, psi
 from proxy.core.columns import Columns
 from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Sections, Tables
+from proxy.core.unread import Arrival, arrival_of
 
 UNIT_PACKETS_MAX: Final = 8
 """So many packets of a picture are read before it is judged by what has been seen."""
@@ -31,7 +33,7 @@ class RandomAccess:
     pts: int | None
     """Of its picture, 90 kHz, 33 bits."""
     pcr: int | None
-    """Newest clock of the programme around it, 27 MHz."""
+    """Newest clock of the programme up to its first packet, 27 MHz."""
     at: float
     """Loop time when it arrived."""
     wall: float
@@ -48,8 +50,7 @@ class _Unit:
     tables: Tables
     codec: Codec
     pts: int | None
-    at: float
-    wall: float
+    arrival: Arrival
     skip: int
     """Bytes of its PES header that are still to come."""
     packets: int = 0
@@ -65,15 +66,18 @@ class _Unit:
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """One call of ``Indexer.scan``: its packets, where they lie, when they came, what has been found in them."""
+    """One call of ``Indexer.scan``: its packets, when they came, what has been found in them."""
 
+    packets: bytes
     columns: Columns
-    position: int
-    now: float
-    wall: float
+    arrivals: Sequence[Arrival]
     found: list[RandomAccess]
     opened: set[int]
     """PIDs on which a section went on, or goes on, over more than one packet: all of their packets are looked at."""
+
+    @property
+    def position(self) -> int:
+        return self.arrivals[0].position
 
 
 class Indexer:
@@ -93,17 +97,20 @@ class Indexer:
         self._pat_parts: dict[int, bytes] = {}
         self._units: dict[int, _Unit] = {}
 
-    def scan(self, packets: bytes, position: int, now: float, wall: float) -> list[RandomAccess]:
-        """Read whole packets that lie at ``position``; return the points found, in order."""
+    def scan(self, packets: bytes, arrivals: Sequence[Arrival]) -> list[RandomAccess]:
+        """Read whole packets, the first of which lies where the first of their arrivals does; return the points found.
+
+        In order; one may belong to a picture that began in the packets of an earlier call.
+        """
         opened = {pid for pid, sections in self._assemblers.items() if sections.is_open}
-        scan = _Scan(Columns(packets), position, now, wall, [], opened)
+        scan = _Scan(packets, Columns(packets), arrivals, [], opened)
         self.pictures = []
-        self._read_clock(packets)
         for pid in tuple(self._units):
             self._follow(scan, pid, scan.columns.first(pid, 0))
         index = 0
         while index < scan.columns.count:
             index = self._scan_unchanged(scan, index)
+        self.pcr = self._clock(packets)
         return scan.found
 
     def blind(self, position: int, now: float, wall: float) -> RandomAccess:
@@ -180,8 +187,7 @@ class Indexer:
             tables=self.tables,
             codec=Codec.OTHER if marked else reference.codec,  # a mark settles it, whatever the codec
             pts=_pts(body) if readable else None,
-            at=scan.now,
-            wall=scan.wall,
+            arrival=arrival_of(at, scan.arrivals),
             skip=skip,
         )
         self._units = {reference.pid: unit}  # of a former reference nothing is waited for any more
@@ -204,12 +210,14 @@ class Indexer:
         unit = self._units.pop(pid)
         if verdict:
             prefix = unit.tables.packets()
-            scan.found.append(RandomAccess(unit.position, prefix, unit.pts, self.pcr, unit.at, unit.wall))
+            pcr = self._clock(scan.packets[: max(0, unit.position + PACKET_BYTES - scan.position)])
+            _, now, wall = unit.arrival
+            scan.found.append(RandomAccess(unit.position, prefix, unit.pts, pcr, now, wall))
 
-    def _read_clock(self, packets: bytes) -> None:
-        pid = self._pcr_pid
-        clock = last_pcr(packets, pid) if pid is not None else None
-        self.pcr = self.pcr if clock is None else clock
+    def _clock(self, packets: bytes) -> int | None:
+        """Return the newest clock of the programme up to the end of these packets, which follow those before."""
+        clock = last_pcr(packets, self._pcr_pid) if self._pcr_pid is not None else None
+        return self.pcr if clock is None else clock
 
 
 def last_pcr(packets: bytes, pid: int) -> int | None:

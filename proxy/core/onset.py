@@ -9,6 +9,7 @@ from typing import Final
 
 from proxy.core.aligner import Aligner
 from proxy.core.mpegts import Indexer
+from proxy.core.unread import Arrival
 
 BLIND_SECONDS: Final = 5.0
 """A stream that shows no random access point for this long is joined anywhere."""
@@ -36,8 +37,9 @@ class Onset:
         if not packets:
             return 0
         position = self._dropped + len(self._held)
+        arrival = Arrival(position, now, wall)
         self._held += packets
-        points = [p for p in self._indexer.scan(packets, position, now, wall) if p.position >= self._dropped]
+        points = [p for p in self._indexer.scan(packets, [arrival]) if p.position >= self._dropped]
         if self._indexer.tables.reference is not None and self._since is None:
             self._since = now
         if points:

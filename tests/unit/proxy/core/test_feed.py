@@ -333,3 +333,21 @@ def test_sound_alone_is_joined_at_any_start(audio_only: bool) -> None:
     pour(one, clip(3, audio_only=audio_only))
     assert decode_errors(joined(one)) == ""
     assert (len(one.ring.points) > 5) is audio_only
+
+
+def test_what_was_not_looked_at_at_once_is_known_as_soon_as_it_is_asked_for_with_the_time_it_came_at() -> None:
+    one = feed(hls=False)
+    one.write(ts.tables() + ts.picture(ts.KEY_H264, pts=0) + mpegts.NULL_PACKET, 1.0, 1001.0)
+    assert one.joinable
+    positions = []
+    for second in (2.0, 3.0):
+        positions.append(one.head)
+        one.write(ts.picture(ts.KEY_H264, pts=int(second * 90_000)), second, 1000.0 + second)
+    one.keepalive(4.0)
+    point = one.join()
+    assert point is not None
+    assert (point.position, point.at, point.wall) == (positions[1], 3.0, 1003.0)
+    assert [(known.position, known.at) for known in one.ring.points] == [
+        (376, 1.0),
+        *zip(positions, (2.0, 3.0), strict=True),
+    ]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.core import mpegts, psi
 from proxy.core.mpegts import Indexer, RandomAccess
+from proxy.core.unread import Arrival
 from tests.fakes import transport_packets as ts
 from tests.fakes.viewing import clip
 
@@ -25,7 +26,7 @@ def index(stream: bytes, sizes: list[int] | None = None) -> tuple[list[RandomAcc
     indexer = Indexer()
     found, at = [], 0
     for chunk in chunks(stream, [size * 188 for size in sizes or [len(stream) // 188]]):
-        found += indexer.scan(chunk, at, 1.0, 2.0)
+        found += indexer.scan(chunk, [Arrival(at, 1.0, 2.0)])
         at += len(chunk)
     return found, indexer
 
