@@ -18,7 +18,7 @@ from proxy.core.mpegts import NULL_PACKET, Indexer, RandomAccess
 from proxy.core.onset import BLIND_SECONDS, Onset
 from proxy.core.playlist import Cutter, MediaSegment, render
 from proxy.core.psi import PACKET_BYTES
-from proxy.core.ring import Ring, Segment
+from proxy.core.ring import NewSegment, Ring
 from proxy.core.stills import Still
 from proxy.core.unread import Arrival, Unread
 from proxy.errors import UpstreamContentError
@@ -61,7 +61,7 @@ class Feed:
         self,
         *,
         ring_bytes_max: int,
-        new_segment: Callable[[int], Segment],
+        new_segment: NewSegment,
         hls: bool,
         segment_seconds: float = 4.0,
         window_segments: int = 6,

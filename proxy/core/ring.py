@@ -35,6 +35,10 @@ class Segment(Protocol):
     def close(self) -> None: ...
 
 
+NewSegment = Callable[[int, int], Segment]
+"""Given the capacity, and how many bytes will probably be used."""
+
+
 class Piece(NamedTuple):
     """A run of bytes inside one segment."""
 
@@ -54,7 +58,7 @@ class _Held:
 class Ring:
     """The newest ``bytes_max`` bytes, none older than about ``seconds_max``; positions only ever rise."""
 
-    def __init__(self, *, bytes_max: int, seconds_max: float, new_segment: Callable[[int], Segment]) -> None:
+    def __init__(self, *, bytes_max: int, seconds_max: float, new_segment: NewSegment) -> None:
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max
         self._capacity = min(SEGMENT_BYTES_MAX, bytes_max // PIECES) // PACKET_BYTES * PACKET_BYTES
@@ -158,7 +162,7 @@ class Ring:
             or self._held[0].newest_at < now - self._seconds_max
         ):
             self._drop()
-        held = _Held(self._new_segment(self._capacity), 0, now, now)
+        held = _Held(self._new_segment(self._capacity, newest.size if newest is not None else 0), 0, now, now)
         self._held.append(held)
         self._starts.append(self.head)
         return held

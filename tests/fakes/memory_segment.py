@@ -6,7 +6,7 @@ class MemorySegment:
 
     open_count = 0
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, _expected: int = 0) -> None:
         self._capacity = capacity
         self._block = bytearray()
         self._closed = False
