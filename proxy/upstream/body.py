@@ -16,8 +16,11 @@ from proxy.upstream.beat import next_beat
 from proxy.upstream.items import Tap
 
 CODED: Final = frozenset({"Transfer-Encoding", "Content-Encoding"})
-READ_BYTES: Final = 256 * 1024
-"""What has come is read in pieces of this size; a full one is followed by the next at once."""
+READ_BYTES_MIN: Final = 16 * 1024
+READ_BYTES_MAX: Final = 256 * 1024
+"""What has come is read in pieces of at most this size; a full one is followed by the next at once."""
+READS_MAX: Final = 16
+"""So many at a beat: others have their turn, too."""
 
 
 async def gathered(response: ClientResponse, silence_seconds: float) -> AsyncGenerator[bytes | Tap, None]:
@@ -40,7 +43,7 @@ async def gathered(response: ClientResponse, silence_seconds: float) -> AsyncGen
 async def _decoded(response: ClientResponse, transport: asyncio.Transport) -> AsyncGenerator[bytes, None]:
     while chunk := await response.content.readany():
         yield chunk
-        if len(chunk) < READ_BYTES:
+        if len(chunk) < READ_BYTES_MAX:
             transport.pause_reading()
             await next_beat()
             transport.resume_reading()
@@ -56,7 +59,7 @@ async def _plain(
     if before:
         yield b"".join(before)
     body = _Body(transport, silence_seconds)
-    yield Tap(body.draw, READ_BYTES)
+    yield Tap(body.draw)
     if body.failure is not None:
         raise body.failure
 
@@ -70,20 +73,38 @@ class _Body:
         self._descriptor: int = transport.get_extra_info("socket").fileno()
         self._silence_seconds = silence_seconds
         self._heard_at = asyncio.get_running_loop().time()
+        self._is_over = False
+        self._room = READ_BYTES_MIN
+        """Bytes to make room for: somewhat more than came the last time, since room that is not needed costs, too."""
 
     def draw(self, now: float) -> bytes | None:
-        if self._transport.is_closing():  # and its descriptor may be another's soon
-            self.failure = ConnectionResetError()
-            return None
+        if not self._is_over and self._transport.is_closing():  # its descriptor may be another's soon
+            self._end(ConnectionResetError())
+        drawn = b"" if self._is_over else self._read()
+        if drawn:
+            self._heard_at = now
+        elif not self._is_over and now - self._heard_at > self._silence_seconds:
+            self._end(UpstreamSilentError(self._silence_seconds))
+        return drawn or (None if self._is_over else b"")
+
+    def _read(self) -> bytes:
+        """Return what there is; note an end that comes after it."""
+        pieces = []
         try:
-            chunk = os.read(self._descriptor, READ_BYTES)
+            for _ in range(READS_MAX):
+                room = self._room
+                piece = os.read(self._descriptor, room)
+                pieces.append(piece)
+                self._room = min(max(len(piece) + len(piece) // 2, READ_BYTES_MIN), READ_BYTES_MAX)
+                if len(piece) < room:
+                    self._is_over = not piece
+                    break
         except BlockingIOError:
-            if now - self._heard_at <= self._silence_seconds:
-                return b""
-            self.failure = UpstreamSilentError(self._silence_seconds)
-            return None
+            pass
         except OSError as error:
-            self.failure = error
-            return None
-        self._heard_at = now
-        return chunk or None
+            self._end(error)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _end(self, failure: Exception) -> None:
+        self.failure = failure
+        self._is_over = True

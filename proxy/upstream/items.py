@@ -26,8 +26,6 @@ class Tap:
 
     draw: Callable[[float], bytes | None]
     """Given the loop's time, returns what has come: nothing, or None when no more will; the reader then says why."""
-    piece_bytes: int
-    """A piece of this size may not be all that has come."""
 
 
 @dataclass(frozen=True, slots=True)

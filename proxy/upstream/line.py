@@ -30,8 +30,6 @@ HEAD_BYTES: Final = 64
 FULL_STATUSES: Final = frozenset({401, 403, 409, 423, 429, 503, 509})
 """Answers of a host that thinks a connection too many is open, perhaps one that has just been closed."""
 SETTLE_STEP_SECONDS: Final = 0.25
-DRAWS_MAX: Final = 16
-"""So many pieces of one upstream are drawn at a beat: others have their turn, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +168,14 @@ class Line:
 
     def _draw(self, tap: Tap, now: float) -> bool:
         """Take what has come since the last time; return whether to come again; or raise TimeoutError."""
-        for _ in range(DRAWS_MAX):
-            piece = tap.draw(now)
-            if piece is None:
-                return False
-            if piece and self._take(piece, now):
-                self._deadline = now + self._allowed_seconds
-            if self._is_junk:
-                return False
-            if len(piece) < tap.piece_bytes:
-                break
-        if now > self._deadline:
+        drawn = tap.draw(now)
+        if drawn is None:
+            return False
+        if drawn and self._take(drawn, now):
+            self._deadline = now + self._allowed_seconds
+        elif now > self._deadline:
             raise TimeoutError
-        return True
+        return not self._is_junk
 
     def _take(self, item: bytes | Quiet | Remark, now: float) -> bool:
         """Pass on what came; return whether it is a reason to wait for the next."""
