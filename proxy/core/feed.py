@@ -16,7 +16,7 @@ from proxy.core.fragments import Fragments
 from proxy.core.loops import Loops
 from proxy.core.mpegts import NULL_PACKET, Indexer, RandomAccess
 from proxy.core.onset import BLIND_SECONDS, Onset
-from proxy.core.playlist import Cutter, MediaSegment, render
+from proxy.core.playlist import Cutter, MediaSegment, Playlists
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import NewSegment, Ring
 from proxy.core.stills import Still
@@ -35,8 +35,6 @@ BREAK_SECONDS: Final = 30.0
 LEAD_READ_BYTES: Final = 8192 * PACKET_BYTES
 """Before and after the place where a moved viewer goes on, so much is looked at for what runs in the stream."""
 KEEPALIVE_PACKETS: Final = 7
-QUERY_MARK: Final = "\0"
-"""Stands for each viewer's own query in the playlist that is rendered for all."""
 
 
 class Medium(StrEnum):
@@ -103,8 +101,7 @@ class Feed:
         self._readers = 0
         self._resyncs_of_the_gone = 0
         self._junk_bytes_of_the_gone = 0
-        self._rendered: tuple[object, str] = None, ""
-        """The playlist for all, and what it was made from."""
+        self._playlists = Playlists()
         self._lead = (-1, b"")
         """The newest one, and the position it leads to: many viewers may be moved there."""
         self.bell: Callable[[float], None] | None = None
@@ -221,10 +218,10 @@ class Feed:
         packets, arrivals = self._unread.take()
         _, now, wall = arrivals[-1]
         points = self._indexer.scan(packets, arrivals)
+        if self.loops is not None:
+            self.loops.see(self._indexer.pictures, [point.position for point in points], now)
         for point in points:
             self._add(point)
-        if self.loops is not None:
-            self.loops.see(self._indexer.pictures, (point.position for point in points), now)
         self._help_blindly(arrivals[0].position, now, wall)
         self._limit_open_segment(now, wall)
         self._expire()
@@ -261,7 +258,6 @@ class Feed:
 
     @property
     def hls(self) -> Cutter | None:
-        """Who cuts it for HLS; None where nobody does."""
         self._index()
         return self._hls
 
@@ -341,14 +337,7 @@ class Feed:
             return None
         if ended:
             hls.interrupt(self.ring.head, self.newest_at, self._indexer.pcr)
-        listed = hls.listed
-        if not listed:
-            return None
-        state = (listed[0].sequence, listed[-1].sequence, hls.target_seconds, ended)
-        if self._rendered[0] != state:
-            text = render(listed, target_seconds=hls.target_seconds, query=QUERY_MARK, ended=ended)
-            self._rendered = state, text
-        return self._rendered[1].replace(QUERY_MARK, query)
+        return self._playlists.of(hls, query, ended=ended)
 
     def initialisation(self, number: int) -> bytes | None:
         """Return what has to be read before the fragments that name this number."""
@@ -402,9 +391,8 @@ class Feed:
 
     def _limit_open_segment(self, now: float, wall: float) -> None:
         """Cut an HLS segment that would fill the ring before its next random access point."""
-        if self._hls is None or self._hls.open_position is None:
-            return
-        if self.ring.head - self._hls.open_position > self._open_bytes_max:
+        opened = self._hls.open_position if self._hls is not None else None
+        if self._hls is not None and opened is not None and self.ring.head - opened > self._open_bytes_max:
             self._hls.reach(self._indexer.blind(self.ring.head, now, wall), force=True)
 
     def _expire(self) -> None:

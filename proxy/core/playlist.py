@@ -31,6 +31,8 @@ KEPT_SEGMENTS_MAX: Final = 64
 EARLY: Final = 0.9
 """A random access point this near to the target is taken: the next one may be far behind it."""
 
+QUERY_MARK: Final = "\0"
+"""Stands for each viewer's own query in the playlist that is written for all."""
 ROUNDING: Final = 0.01
 """Of a count of places to cut: times are rounded to ticks."""
 
@@ -198,6 +200,25 @@ class Cutter:
 def first_number(wall: float) -> int:
     """Rises from feed to feed of one key without being stored, as long as segments last a quarter of a second."""
     return max(0, int((wall - NUMBERS_BEGIN) * NUMBERS_A_SECOND))
+
+
+class Playlists:
+    """Writes a window once for all who ask for it: ``of`` returns it with each viewer's own query."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._made_from: object = None
+
+    def of(self, cutter: Cutter, query: str, *, ended: bool) -> str | None:
+        """Return the media playlist as of now; None while there is no segment to list."""
+        listed = cutter.listed
+        if not listed:
+            return None
+        state = (listed[0].sequence, listed[-1].sequence, cutter.target_seconds, ended)
+        if self._made_from != state:
+            self._text = render(listed, target_seconds=cutter.target_seconds, query=QUERY_MARK, ended=ended)
+            self._made_from = state
+        return self._text.replace(QUERY_MARK, query)
 
 
 def elapsed(start: RandomAccess, end: RandomAccess) -> tuple[float, bool]:
