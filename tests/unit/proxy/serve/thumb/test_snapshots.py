@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from proxy.core.feed import Feed
 from proxy.serve.answers import RefusedError
 from proxy.serve.thumb.jpeg import PictureError, ProgramMissingError
 from proxy.serve.thumb.snapshots import FRESH_SECONDS, KEPT_SECONDS, RUNNING_MAX, WAITING_MAX, Snapshot, Snapshots
 from proxy.session import Session
 from tests.fakes import transport_packets as ts
-from tests.fakes.memory_segment import MemorySegment
 from tests.fakes.sessions import build, running, spec
 
 pytestmark = pytest.mark.looptime
@@ -42,11 +40,10 @@ class Studio:
 
 def show(session: Session, number: int) -> None:
     """A new key picture has come."""
-    if session.feed is None:
-        session.feed = Feed(ring_bytes_max=1 << 20, new_segment=MemorySegment, hls=False)
+    feed = session._feeds.open()
     now = asyncio.get_running_loop().time()
     media = ts.picture(ts.KEY_H264, 2 * number) + ts.picture(ts.OTHER_H264, 2 * number + 1)
-    session.feed.write(ts.tables(number) + media, now, 1000.0 + now)
+    feed.write(ts.tables(number) + media, now, 1000.0 + now)
 
 
 def make(studio: Studio) -> Snapshots:
@@ -172,7 +169,7 @@ async def test_what_is_idle_is_not_opened() -> None:
 
 async def test_a_stream_without_a_picture_may_have_one_later() -> None:
     session = still_session("cam")
-    session.feed = Feed(ring_bytes_max=1 << 20, new_segment=MemorySegment, hls=False)
+    session._feeds.open()
     made = make(Studio())
     refusal = await refused(made, session)
     assert (refusal.status, "Retry-After" in refusal.headers) == (503, True)
