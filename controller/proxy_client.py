@@ -8,6 +8,7 @@ import asyncio
 import functools
 import itertools
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -107,10 +108,10 @@ class ProxyClient:
         except ValueError as invalid:
             raise ProxyUnreachableError(self.url, f"its list cannot be read: {_reason(invalid)}") from invalid
         return ProxyView(
-            proxy_id=ProxyId(head.proxy_id),
+            proxy_id=ProxyId(sys.intern(head.proxy_id)),
             url=self.url,
             freshness=Freshness.FRESH,
-            boot_id=BootId(head.boot_id),
+            boot_id=BootId(sys.intern(head.boot_id)),
             sequence=head.sequence,
             public_url=head.public_url,
             observed_at=datetime.now(UTC),
@@ -313,7 +314,7 @@ def _read_session(line: bytes) -> Session:
         outputs=_OUTPUTS[facts.outputs] if facts.outputs in _OUTPUTS else tuple(map(_to_output, facts.outputs)),
         state=_STATES[facts.state],
         finished_reason=facts.finished_reason.value if facts.finished_reason else "",
-        detail=facts.detail,
+        detail=sys.intern(facts.detail),
         wanted=facts.wanted,
         delivered=facts.delivered,
         failing_seconds=facts.failing_seconds,

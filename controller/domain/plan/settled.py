@@ -17,7 +17,7 @@ from controller.domain.model import (
     State,
     StreamId,
 )
-from controller.domain.observation import ProxyView, Session, SessionState
+from controller.domain.observation import Session, SessionState
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.vocabulary import NOTHING_AGREED, Agreed, Policy
 
@@ -48,27 +48,21 @@ class Settled:
         if len(listed) != 1:
             return False
         [(view, session)] = listed
+        known = self._before.get(stream.id)
+        if known is None or known[0] is not run or known[1] is not session:
+            if not _agree(run, session, scene.policy):
+                return False
+            known = run, session
         if stream.expires_at is not None and stream.expires_at <= scene.now:
             return False
         if scene.warden.has_controls and scene.warden.control_of(stream.key) is not None:
             return False
-        if not self._do_agree(run, session) or not _stands(run.placements[0], view):
+        [placement] = run.placements
+        if placement.proxy_id != view.proxy_id or placement.boot_id != view.boot_id or view.is_draining:
             return False
+        self._pairs[stream.id] = known
         self.keys.add(stream.key)
         return True
-
-    def _do_agree(self, run: Run, session: Session) -> bool:
-        known = self._before.get(run.stream.id)
-        if known is None or known[0] is not run or known[1] is not session:
-            if not _agree(run, session, self._scene.policy):
-                return False
-            known = run, session
-        self._pairs[run.stream.id] = known
-        return True
-
-
-def _stands(placement: Placement, view: ProxyView) -> bool:
-    return placement.proxy_id == view.proxy_id and placement.boot_id == view.boot_id and not view.is_draining
 
 
 def _agree(run: Run, session: Session, policy: Policy) -> bool:

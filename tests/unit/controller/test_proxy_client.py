@@ -225,8 +225,10 @@ async def test_a_restarted_proxy_is_believed_at_once(fake, client):
 async def test_figures_that_cannot_be_read_are_unknown_ones(http, fake):
     """Nothing is decided by them."""
     fake.inject("s1", WISHED, 1, 1)
+    fake.flow("cam-7", bytes_in=5)
     listed = await raw_list(http, fake)
-    async with raw(response("200 OK", listed.replace(b'"bytes_in":0', b'"bytes_in":"many"'))) as url:
+    assert b'"bytes_in":5' in listed
+    async with raw(response("200 OK", listed.replace(b'"bytes_in":5', b'"bytes_in":"many"'))) as url:
         view = await client_of(http, url).list()
     assert len(view.figures) == len(view.sessions) == 1
     assert list(view.figures[:1]) == [UNKNOWN_FIGURES]
