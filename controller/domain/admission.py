@@ -312,11 +312,11 @@ class Intake:
         if counts_misses:
             for draft in self._owned(event.source_id):
                 if draft.run.stream.key not in listed:
-                    self._miss(draft.because(event.cause))
+                    self._miss(draft.because(event.cause), is_next=births.is_next(known, event))
         return Verdict.NOTED
 
-    def _miss(self, draft: Draft) -> None:
-        missed = draft.run.stream.births_missed + 1
+    def _miss(self, draft: Draft, *, is_next: bool) -> None:
+        missed = draft.run.stream.births_missed + 1 if is_next else 1
         draft.set_births_missed(missed)
         draft.set_condition(
             ConditionType.SOURCE_ONLINE, ConditionStatus.FALSE, "NotInBirth", "its source's birth does not list it"

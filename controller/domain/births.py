@@ -6,7 +6,11 @@ from controller.domain.events import BirthReported
 from controller.domain.model import Source
 
 UNTIL_END = 2
-"""A stream that this many births in a row do not list has ended (reason ``source_lost``)."""
+"""A stream that so many births in a row of one process of its source do not list has ended (reason ``source_lost``).
+
+Two processes never lack it together: what the one that has died said may be delivered again between the births of the
+one that lives, and all of it is older than what that one has started since.
+"""
 
 SPACING = timedelta(seconds=1)
 """Births without a ``seq`` that come closer than this are taken for one redelivered birth when misses are counted."""
@@ -20,6 +24,11 @@ def is_counted(known: Source, birth: BirthReported) -> bool:
     if birth.seq is None or known.birth_seq is None or known.birth_boot_id != birth.boot_id:
         return False
     return birth.seq <= known.birth_seq
+
+
+def is_next(known: Source | None, birth: BirthReported) -> bool:
+    """Whether the birth before this one was of the same process."""
+    return known is not None and known.birth_boot_id == birth.boot_id
 
 
 def is_close(known: Source, birth: BirthReported, now: datetime) -> bool:

@@ -16,6 +16,8 @@ CORPUS = {
     "which no further birth was asked (test_admission: TestOtherProcesses)",
     2182: "after the database was set back, a session was stopped because nobody claimed it, while no source could be heard "
     "for most of the grace (test_plan: only_time_in_which_sources_are_heard; also seed 17 of the plot RESTORED)",
+    5505: "births of a process of a source that has died and of the one that lives were delivered again in turn, and ended a stream "
+    "that the living one had started since (test_admission: births_of_two_processes_in_turn)",
     5551: "a proxy that was lost came back with the old session of a stream whose new one had just failed: what was over counted "
     "as a replacement, and the only running session was stopped (test_plan: a_new_session_that_is_over)",
 }

@@ -281,7 +281,7 @@ ELSEWHERE: Mapping[int, str] = MappingProxyType({
     " (`proxy.id_taken_twice`)",
     20: "no drift: a Last Will makes its streams STALLED, and `expires_in` ends what is not announced again",
     21: "no drift: held where it is recorded, if `PENSTOCK_HOLD_MASS_ENDS` is set, under the condition `EndHeld`",
-    22: "no drift: a birth that lacks a stream makes it STALLED, a second one ends it (`source_lost`)",
+    22: "no drift: a birth that lacks a stream makes it STALLED, the next of the same process ends it (`source_lost`)",
     24: "waits: a proxy refuses what is above its limit, and the refusal is answered with back-off",
 })  # fmt: skip
 """What the taxonomy numbers and no kind stands for, with the reason."""

@@ -351,6 +351,17 @@ class TestOtherProcesses:
         ledger.admit(birth(boot_id=NEW_BOOT, seq=3))
         assert (ledger.newest.state, ledger.newest.reason) == (State.CLOSED, Reason.SOURCE_LOST)
 
+    def test_births_of_two_processes_in_turn_end_nothing(self):
+        """The dead one's birth is delivered again, and makes the living one's first one look new: see seed 5505."""
+        ledger = Ledger()
+        ledger.admit(birth(boot_id=NEW_BOOT, seq=1), birth(boot_id=NEW_BOOT, seq=2))
+        ledger.admit(birth(boot_id=BOOT, seq=2), start(5, boot_id=NEW_BOOT))
+        for late in (birth(boot_id=NEW_BOOT, seq=1), birth(boot_id=BOOT, seq=2)):
+            ledger.admit(late)
+            assert (ledger.newest.births_missed, ledger.rebirths) == (1, {make.SOURCE})
+        ledger.admit(birth(start(5, boot_id=NEW_BOOT), boot_id=NEW_BOOT, seq=3))
+        assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+
     def test_of_a_source_that_was_never_heard_of_nothing_is_doubted(self):
         ledger = Ledger()
         assert ledger.admit(start(5), start(6, boot_id=NEW_BOOT)) == [V.STARTED, V.STARTED]
@@ -469,14 +480,22 @@ class TestBirths:
         assert ledger.admit(birth()) == [V.NOTED]
         assert ledger.newest.state is State.STALLED
 
-    @pytest.mark.parametrize(
-        ("seconds", "boot_id"), [(2, BOOT), (0, NEW_BOOT)], ids=["after a while", "of another boot"]
-    )
-    def test_births_without_seq_count_twice(self, seconds, boot_id):
+    def test_births_without_seq_count_twice_after_a_while(self):
         ledger = self.playing()
         ledger.admit(birth())
-        ledger.now = seconds
-        ledger.admit(birth(boot_id=boot_id))
+        ledger.now = 2
+        ledger.admit(birth())
+        assert ledger.newest.state is State.ENDED
+
+    def test_a_birth_of_another_process_counts_anew_and_asks_for_its_next(self):
+        ledger = self.playing()
+        ledger.admit(birth())
+        ledger.rebirths.clear()
+        ledger.admit(birth(boot_id=NEW_BOOT))
+        assert (ledger.newest.state, ledger.newest.births_missed) == (State.STALLED, 1)
+        assert ledger.rebirths == {make.SOURCE}
+        ledger.now = 2
+        ledger.admit(birth(boot_id=NEW_BOOT))
         assert ledger.newest.state is State.ENDED
 
     def test_a_first_birth_counts_although_the_source_is_known(self):
