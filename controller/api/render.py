@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.api import operator_schemas, schemas
-from controller.api.redaction import MASK, redact
+from controller.api.redaction import MASK, redact, redact_text
 from controller.api.seen import Seen, Sighting, media_url, name_of
 from controller.domain.breaker import Breaker
 from controller.domain.controls import Control, Controls
@@ -271,7 +271,7 @@ def refusal(kept: Refusal) -> schemas.RefusalDocument:
         "at": kept.at,
         "topic": message.topic,
         "reason": message.reason,
-        "payload": text if text is not None else base64.b64encode(message.payload_head).decode(),
+        "payload": redact_text(text) if text is not None else base64.b64encode(message.payload_head).decode(),
         "payload_encoding": "utf-8" if text is not None else "base64",
         "payload_bytes": message.payload_bytes,
     }

@@ -102,11 +102,11 @@ async def test_an_answer_never_repeats_what_was_sent_wrongly(client: Client) -> 
 
 
 async def test_credentials_are_not_shown(client: Client) -> None:
-    upstream = {"url": "http://me:hunter2@origin/a.ts?token=hunter2&x=1", "headers": {"X-Key": "hunter2"}}
+    upstream = {"url": "http://me:hunter2@origin/a.ts?x=hunter2&channel=1", "headers": {"X-Key": "hunter2"}}
     answer = await client.post("/streams", CAM | {"upstreams": [upstream]})
     assert b"hunter2" not in answer.body
     assert answer.json()["spec"]["upstreams"] == [
-        {"url": "http://***@origin/a.ts?token=***&x=1", "headers": {"X-Key": "***"}, "connections_max": None}
+        {"url": "http://***@origin/a.ts?x=***&channel=1", "headers": {"X-Key": "***"}, "connections_max": None}
     ]
 
 
