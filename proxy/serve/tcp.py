@@ -51,6 +51,8 @@ def expect_segments(sock: socket.socket) -> None:
 
 def has_vanished(sock: socket.socket) -> bool:
     """Whether the peer's kernel has left our repeated packets unanswered for ``VANISHED_SECONDS``."""
+    if not unsent_bytes(sock):  # there is nothing to repeat; this is asked for every viewer, and costs far less
+        return False
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     retransmits, probes = info[2], info[3]
     (last_ack_milliseconds,) = struct.unpack_from("=I", info, _LAST_ACK_OFFSET)
