@@ -9,7 +9,8 @@ import pytest
 from proxy.contract import Upstream
 from proxy.core.mpegts import NULL_PACKET
 from proxy.errors import UpstreamAnswerError
-from proxy.upstream.items import Discontinuity, Item, Losses, Quiet
+from proxy.upstream.beat import BEAT_SECONDS
+from proxy.upstream.items import Discontinuity, Item, Losses, Quiet, Tap
 from proxy.upstream.line import JUNK_BYTES_MAX, Line, LineHooks, Patience
 from proxy.upstream.slots import Slot, Slots
 
@@ -142,3 +143,63 @@ async def test_a_refusal_just_after_a_pull_was_closed_is_asked_again_and_one_lat
     await late.run(refuse_twice, slots)
     assert late.failure is not None
     assert attempts == 1
+
+
+class Spring:
+    """A tap: gives, at its times in seconds, what it has; and counts how often it is drawn from."""
+
+    def __init__(self, *drops: tuple[float, bytes | None]) -> None:
+        self.drops = list(drops)
+        self.draws = 0
+        self.began: float | None = None
+
+    def draw(self, now: float) -> bytes | None:
+        self.began = self.began if self.began is not None else now
+        self.draws += 1
+        if self.drops and now - self.began >= self.drops[0][0]:
+            return self.drops.pop(0)[1]
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("drops", "after", "words", "seconds"),
+    [
+        ([(0.0, NULL_PACKET), (3.0, NULL_PACKET), (4.0, None)], [], "", 4),
+        ([(1.0, None)], [], "ended before any media", 1),
+        ([], [], "no media for 9.0 s", 9),
+        ([(1.0, NULL_PACKET)], [], "no media for 15.0 s", 16),
+        ([(1.0, b"<html>" + b"j" * JUNK_BYTES_MAX)], [], "an HTML page", 1),
+        ([(1.0, NULL_PACKET), (2.0, None)], [UpstreamAnswerError(403, "Forbidden")], "answered 403", 2),
+        ([(1.0, NULL_PACKET), (2.0, None)], [8.0, NULL_PACKET, 20.0], "no media for 15.0 s", 25),
+    ],
+)
+async def test_how_an_attempt_ends_that_is_drawn_from_a_tap(
+    drops: list[tuple[float, bytes | None]], after: list[float | Item | Exception], words: str, seconds: float
+) -> None:
+    spring = Spring(*drops)
+    one = line(Told())
+    took = await run(one, Tap(spring.draw), *after)
+    assert took == pytest.approx(seconds, abs=2 * BEAT_SECONDS)
+    assert (one.failure is None) is (words == "")
+    assert one.failure is None or words in one.failure.detail
+    assert spring.draws <= seconds / BEAT_SECONDS + 2
+
+
+async def test_what_goes_wrong_with_drawn_bytes_is_the_lines_fault_and_nobody_elses() -> None:
+    told = Told()
+
+    def refuse(_line: Line, _chunk: bytes, _now: float) -> int:
+        raise UpstreamAnswerError(409, "Loop")
+
+    failing = line(told)
+    failing._hooks = LineHooks(told.on_open, told.on_wait, refuse, told.heed)
+    healthy = line(Told())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(failing.run(reader(Tap(Spring((1.0, NULL_PACKET)).draw)), Slots()))
+        group.create_task(
+            healthy.run(reader(Tap(Spring((1.0, NULL_PACKET), (5.0, NULL_PACKET), (5.1, None)).draw)), Slots())
+        )
+    assert failing.failure is not None
+    assert "answered 409" in failing.failure.detail
+    assert healthy.failure is None
+    assert healthy.flowed_seconds == pytest.approx(4, abs=2 * BEAT_SECONDS)
