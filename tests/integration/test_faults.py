@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryFile
 
 import aiohttp
@@ -23,7 +24,8 @@ import pytest
 
 from proxy import contract
 from proxy.upstream import demo
-from tests.fakes.proxy_process import TOKEN, Proxy, until, unused_port
+from tests.fakes import fast_clock
+from tests.fakes.proxy_process import TOKEN, Proxy, real_proxy, until, unused_port
 from tests.fakes.tcp import serving
 from tests.fakes.upstream import FakeUpstream, fake_upstream
 
@@ -43,6 +45,8 @@ SETTINGS = {
     "CONTROL_TOKEN": TOKEN,
 }
 SO_ATTACH_FILTER = 26
+CLOCK_SPEED = 100
+"""Of the proxy that lives through minutes."""
 keys = (f"cam-{number}" for number in itertools.count())
 
 
@@ -409,3 +413,87 @@ async def test_playlists_hold_the_rules_while_the_upstream_breaks(proxy: Proxy, 
     for _, media in seen.values():
         assert media[::PACKET] == b"\x47" * (len(media) // PACKET)
         assert media[1:3] == b"\x40\x00", "a segment begins with its tables"
+
+
+async def test_an_upstream_that_loops_is_told_and_left_for_another(proxy: Proxy, upstream: FakeUpstream, key: str):
+    await proxy.ensure(upstream.url("/flow"), key=key)
+
+    async def loops() -> bool:
+        return (await proxy.view(key)).looping_seconds is not None
+
+    async def plays_the_other() -> bool:
+        view = await proxy.view(key)
+        return (view.upstream_index, view.state) == (1, "flowing")
+
+    async with watching(proxy, key) as (reader, _):
+        reading = asyncio.create_task(reader.read())
+        await until(loops)
+        view = await proxy.view(key)
+        assert view.state == "flowing"  # with nowhere to go, its viewers are better off with it
+        assert (view.upstream_index, upstream.open_now, reading.done()) == (0, 1, False)
+        assert view.loop_period_seconds is not None
+        assert view.loop_period_seconds < demo.CLIP_TICKS / demo.TICK_HZ  # it is played faster than it should be
+        await proxy.ensure(upstream.url("/flow?again"), "demo:", key=key, generation=2)
+        await until(plays_the_other)
+        await rest(upstream, 2)
+        assert not await loops()
+        assert await counts(proxy, key) == (1, 0)
+        assert not reading.done(), "the viewer was cut off"
+        await proxy.stop(key, generation=2)
+        with suppress(ConnectionResetError):
+            await reading
+
+
+async def test_an_hls_viewer_that_was_sent_away_is_refused_and_another_plays_on(proxy: Proxy, key: str):
+    await proxy.ensure("demo:", key=key)
+
+    async def ask(player: aiohttp.ClientSession, path: str) -> tuple[int, str]:
+        async with player.get(f"{proxy.url}/hls/{key}/{path}") as answer:
+            return answer.status, (await answer.read()).decode(errors="replace")
+
+    async def one_is_left() -> bool:
+        return await counts(proxy, key) == (0, 1)
+
+    jar = aiohttp.CookieJar(unsafe=True)  # takes cookies of plain addresses, too
+    async with aiohttp.ClientSession(cookie_jar=jar) as goes, aiohttp.ClientSession() as stays:
+        _, listed = await ask(goes, "index.m3u8")
+        [viewer] = await viewers(proxy, key)
+        segment = m3u8.loads(listed).files[-1]
+        assert (await ask(stays, "index.m3u8"))[0] == 200
+        async with proxy.http.delete(f"{proxy.url}{contract.PREFIX}/viewers/{viewer.viewer_id}") as answer:
+            assert answer.status == 204
+        for path in ("index.m3u8", segment):
+            status, text = await ask(goes, path)
+            assert status == 410
+            assert contract.Problem.model_validate_json(text).detail == "this viewer has been sent away"
+        async with aiohttp.ClientSession() as elsewhere:  # another connection, no cookie: its token is known
+            assert (await ask(elsewhere, segment))[0] == 410
+        assert (await ask(stays, "index.m3u8"))[0] == 200
+        await until(one_is_left, 3)
+        assert viewer.viewer_id not in {left.viewer_id for left in await viewers(proxy, key)}
+        async with proxy.http.delete(f"{proxy.url}{contract.PREFIX}/viewers/{viewer.viewer_id}") as answer:
+            assert answer.status == 404
+
+
+@pytest.mark.skipif(fast_clock.COMPILER is None, reason=fast_clock.MISSING)
+async def test_after_minutes_of_watching_the_upstream_is_closed_by_the_linger(
+    upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LD_PRELOAD", str(fast_clock.library(tmp_path, CLOCK_SPEED)))
+    patient = {"SILENCE_SECONDS": "60", "STALL_SECONDS": "60", "START_TIMEOUT_SECONDS": "60"}
+    async with real_proxy(LINGER_SECONDS="20", **patient) as proxy:
+        await proxy.ensure(upstream.url("/flow"), loop="allow")
+
+        async def has_run_for_minutes() -> bool:
+            [viewer] = await viewers(proxy, "cam")
+            return viewer.since_seconds > 330
+
+        async with watching(proxy, "cam") as (reader, _):
+            reading = asyncio.create_task(reader.read())
+            await until(has_run_for_minutes, 15)
+            assert (upstream.open_now, upstream.requests["/flow"], reading.done()) == (1, 1, False)
+            reading.cancel()
+        left_at = time.monotonic()
+        await rest(upstream, 5)
+        assert (time.monotonic() - left_at) * CLOCK_SPEED < 60
+        assert (await proxy.view()).state == "idle"
