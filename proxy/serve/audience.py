@@ -14,10 +14,10 @@ import re
 import secrets
 from asyncio import BaseTransport, Transport, get_running_loop
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -40,6 +40,9 @@ HUNG_UP_SECONDS: Final = 1.0
 CONNECTIONS_MAX: Final = 8
 TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16}")
 
+Outer = TypeVar("Outer", bound=Hashable)
+Inner = TypeVar("Inner", bound=Hashable)
+
 Who = tuple[str, str, str]
 """Address, forwarding header and user agent: what viewers without a token can be told apart by."""
 
@@ -54,7 +57,7 @@ class Visit:
     who: Who
     seen_at: float
     connections: deque[BaseTransport] = field(default_factory=deque)
-    """Those that it last asked on."""
+    """Those that it last asked on and that are not lost."""
     answering: list[Transport] = field(default_factory=list)
     """The connections of its requests that are being answered."""
     served: bool = False
@@ -67,8 +70,8 @@ class Visit:
     """Whether that was wrong before."""
 
     @property
-    def is_disconnected(self) -> bool:
-        return all(connection.is_closing() for connection in self.connections)
+    def place(self) -> tuple[str, Who]:
+        return self.session.key, self.who
 
     def note_sent(self, size: int) -> None:
         self.viewer.bytes_sent += size
@@ -90,7 +93,10 @@ class Audience:
 
     def __init__(self) -> None:
         self._visits: dict[str, Visit] = {}
-        self._known: dict[Who, dict[str, Visit]] = {}
+        self._hung_up: dict[tuple[str, Who], dict[str, Visit]] = {}
+        """Those without a connection, of each key: the one that lost its last one first comes first."""
+        self._on: dict[BaseTransport, dict[str, Visit]] = {}
+        """Whose connections of theirs are."""
         self._connected: dict[BaseTransport, dict[tuple[str, Who], Visit]] = {}
         """Who asked last on a connection, of each key: behind a reverse proxy several viewers share one."""
 
@@ -121,7 +127,7 @@ class Audience:
     def note(self, visit: Visit, connection: BaseTransport | None, now: float) -> None:
         """The visit asks for something, on this connection."""
         visit.seen_at = now
-        if connection is None:
+        if connection is None or connection.is_closing():
             return
         if connection in visit.connections:
             visit.keeps_connections = True
@@ -129,7 +135,17 @@ class Audience:
             if len(visit.connections) == CONNECTIONS_MAX:
                 self._disconnect(visit, visit.connections.popleft())
             visit.connections.append(connection)
-        self._connected.setdefault(connection, {})[visit.session.key, visit.who] = visit
+            self._on.setdefault(connection, {})[visit.token] = visit
+            _drop(self._hung_up, visit.place, visit.token)
+        self._connected.setdefault(connection, {})[visit.place] = visit
+
+    def hang_up(self, connection: BaseTransport) -> None:
+        """The connection is lost."""
+        for visit in tuple(self._on.get(connection, {}).values()):
+            visit.connections.remove(connection)
+            self._disconnect(visit, connection)
+            if not visit.connections:
+                self._hung_up.setdefault(visit.place, {})[visit.token] = visit
 
     @contextmanager
     def answering(self, visit: Visit, request: web.Request) -> Iterator[None]:
@@ -162,17 +178,21 @@ class Audience:
             limit = BANNED_SECONDS if has_to_go else _silence_seconds(visit.session)
             if not visit.answering and now - visit.seen_at > limit:
                 self._forget(visit)
-            elif visit.keeps_connections and visit.is_disconnected and now - visit.seen_at > HUNG_UP_SECONDS:
+            elif visit.keeps_connections and not visit.connections and now - visit.seen_at > HUNG_UP_SECONDS:
                 visit.leave()
 
     def _guess(self, key: str, who: Who, connection: BaseTransport | None) -> Visit | None:
         known = self._connected.get(connection, {}).get((key, who)) if connection is not None else None
         if known is not None:
             return known
-        candidates = [visit for visit in self._known.get(who, {}).values() if visit.session.key == key]
-        idle = [visit for visit in candidates if visit.is_disconnected and not visit.answering]
-        idle.sort(key=lambda visit: (visit.viewer.over.is_set(), visit.seen_at))
-        return next(iter(idle), None)
+        banned = None
+        for visit in self._hung_up.get((key, who), {}).values():
+            if visit.answering:
+                continue
+            if not visit.viewer.over.is_set():
+                return visit
+            banned = banned or visit
+        return banned
 
     def _welcome(self, request: web.Request, session: Session, token: str, who: Who, now: float) -> Visit:
         on_connection = self._connected.get(request.transport, {}) if request.transport is not None else {}
@@ -183,7 +203,7 @@ class Audience:
         session.enter(viewer)
         visit = Visit(token or secrets.token_urlsafe(12), viewer, session, who, now)
         self._visits[visit.token] = visit
-        self._known.setdefault(who, {})[visit.token] = visit
+        self._hung_up.setdefault(visit.place, {})[visit.token] = visit
         return visit
 
     def _forget(self, visit: Visit) -> None:
@@ -191,17 +211,20 @@ class Audience:
         self._visits.pop(visit.token, None)
         while visit.connections:
             self._disconnect(visit, visit.connections.pop())
-        members = self._known.get(visit.who, {})
-        members.pop(visit.token, None)
-        if not members:
-            self._known.pop(visit.who, None)
+        _drop(self._hung_up, visit.place, visit.token)
 
     def _disconnect(self, visit: Visit, connection: BaseTransport) -> None:
-        places, place = self._connected.get(connection, {}), (visit.session.key, visit.who)
-        if places.get(place) is visit:
-            del places[place]
-            if not places:
-                del self._connected[connection]
+        _drop(self._on, connection, visit.token)
+        if self._connected.get(connection, {}).get(visit.place) is visit:
+            _drop(self._connected, connection, visit.place)
+
+
+def _drop(index: dict[Outer, dict[Inner, Visit]], outer: Outer, inner: Inner) -> None:
+    """Take one out of an index, and leave nothing empty behind."""
+    members = index.get(outer, {})
+    members.pop(inner, None)
+    if not members:
+        index.pop(outer, None)
 
 
 def _who_asks(request: web.Request) -> Who:

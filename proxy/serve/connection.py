@@ -59,6 +59,8 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._sending is not None:
             self._sending.give_up()
+        if self.transport is not None:
+            self._shortcut.hang_up(self.transport)
         super().connection_lost(exc)
 
     @override

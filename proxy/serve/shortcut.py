@@ -129,6 +129,10 @@ class Shortcut:
         feed.hold()
         return sending
 
+    def hang_up(self, transport: Transport) -> None:
+        """Let go of a connection that is lost."""
+        self._audience.hang_up(transport)
+
     def _find(self, asked: Asked, transport: Transport, address: str) -> tuple[Session, Visit] | None:
         """Return who asks, when it is a viewer of the session that runs."""
         try:

@@ -1,5 +1,7 @@
 """Who has left over HLS, where nobody says so. How viewers are told apart: ``test_hls``."""
 
+import asyncio
+
 import pytest
 
 from proxy.serve import audience
@@ -74,5 +76,27 @@ def test_who_closes_a_connection_that_it_kept_has_left(run, monkeypatch: pytest.
                 await until(lambda: len(session.viewers) == 1, seconds=4)
             else:
                 assert len(session.viewers) == 1  # taken for one and the same
+
+    run(story)
+
+
+def test_a_newcomer_is_taken_for_the_one_that_hung_up_first_and_never_for_one_that_is_here(run) -> None:
+    async def story() -> None:
+        async with place() as here:
+            session = here.run("cam")
+            here.tap.pour(clip(3))
+            first, second, third, stays = [await playlist(here) for _ in range(4)]
+            one, two, banned, here_still = session.viewers
+            for leaves in (third, first, second):
+                await leaves.close()
+                await asyncio.sleep(0.05)
+            here.registry.kick(banned)
+            returned = [await playlist(here) for _ in range(2)]
+            assert list(session.viewers) == [one, two, banned, here_still]
+            tokens = [answer.headers["set-cookie"].partition(";")[0] for answer in (first, second, *returned)]
+            assert tokens[2:] == tokens[:2]
+            assert (await here.ask("/hls/cam/index.m3u8", User_Agent="player")).status == 410  # it may be the banned
+            await body(await again(stays, "/hls/cam/index.m3u8", User_Agent="player"))
+            assert len(session.viewers) == 4
 
     run(story)
