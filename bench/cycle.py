@@ -38,7 +38,7 @@ WATCHED = 10_000
 """Sessions of the controller whose API is asked meanwhile."""
 ROUNDS = 7
 BATCH = 5_000
-ASKING_SECONDS = 8.0
+ASKING_SECONDS = 20.0
 ASKING_EVERY_SECONDS = 0.05
 ASKED = "/streams?limit=20"
 SINCE = datetime.now(UTC) - timedelta(hours=1)
