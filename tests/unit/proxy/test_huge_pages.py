@@ -14,8 +14,7 @@ def descriptor():
 
 
 def test_what_is_laid_holds_what_is_written_and_nothing_else(descriptor: int) -> None:
-    pages = HugePages()
-    laid = [pages.lay(descriptor, offset) for offset in (0, HUGE_BYTES)]
+    laid = [HugePages().lay(descriptor, offset) for offset in (0, HUGE_BYTES)]
     if not all(laid):
         pytest.skip("needs Linux 6.1 or newer with CONFIG_TRANSPARENT_HUGEPAGE: this kernel has no MADV_COLLAPSE")
     assert os.fstat(descriptor).st_blocks * 512 == 2 * HUGE_BYTES
@@ -37,6 +36,13 @@ def test_where_the_kernel_refuses_it_is_left_alone_for_a_while(
     clock[0] += 2
     pages.lay(descriptor, HUGE_BYTES)
     assert os.fstat(descriptor).st_size == 2 * HUGE_BYTES
+
+
+def test_they_are_not_laid_one_upon_the_other(descriptor: int) -> None:
+    pages = HugePages()
+    pages.lay(descriptor, 0)
+    assert not pages.lay(descriptor, HUGE_BYTES)
+    assert os.fstat(descriptor).st_size == HUGE_BYTES
 
 
 def test_a_kernel_that_takes_long_is_left_alone_too(monkeypatch: pytest.MonkeyPatch, descriptor: int) -> None:
