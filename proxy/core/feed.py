@@ -144,7 +144,6 @@ class Feed:
         if self._fragments is None or self._hls is None or self.closed:
             return
         self._fragments.end(seconds)
-        self.ring.keep((self._hls.window_segments + SPARE_SEGMENTS) * self._hls.target_seconds)
         self._expire()
 
     def watch_loops(self, upstream_index: int | None) -> None:
@@ -397,4 +396,5 @@ class Feed:
 
     def _expire(self) -> None:
         if self._hls is not None:
+            self.ring.keep((self._hls.window_segments + SPARE_SEGMENTS) * self._hls.target_seconds)
             self._hls.expire(self.ring.tail)

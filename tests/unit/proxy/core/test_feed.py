@@ -351,3 +351,13 @@ def test_what_was_not_looked_at_at_once_is_known_as_soon_as_it_is_asked_for_with
         (376, 1.0),
         *zip(positions, (2.0, 3.0), strict=True),
     ]
+
+
+def test_a_window_of_long_segments_is_kept_whole() -> None:
+    one = feed(segment_seconds=4.0)
+    for tenth in range(1200):
+        picture = ts.KEY_H264 if tenth % 100 == 0 else ts.OTHER_H264
+        one.write(ts.tables(tenth) + ts.picture(picture, pts=9000 * tenth) + mpegts.NULL_PACKET, tenth / 10, tenth / 10)
+    assert one.hls is not None
+    assert [round(segment.duration_seconds) for segment in one.hls.listed] == [10, 10, 10]
+    assert len(list(one.hls.kept)) > len(one.hls.listed)
