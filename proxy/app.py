@@ -26,9 +26,10 @@ from proxy.control.routes import BODY_BYTES_MAX
 from proxy.core.feed import Feed
 from proxy.core.rota import Backoff
 from proxy.errors import AddressTakenError
+from proxy.huge_pages import HugePages
 from proxy.publish import PublishPolicy
 from proxy.registry import Identity, Registry
-from proxy.segments import SegmentStore
+from proxy.segments import MemfdSegment
 from proxy.session import SessionLimits, SessionPorts, ViewerGauge
 from proxy.settings import Address, Settings
 from proxy.upstream import kinds
@@ -138,7 +139,7 @@ def build_web(settings: Settings, registry: Registry, pump: serve.Pump) -> web.A
 def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
     local = local_policy(settings)
     ports = SessionPorts(
-        new_feed=partial(_new_feed, settings, SegmentStore()),
+        new_feed=partial(_new_feed, settings, HugePages()),
         pulling=PullPorts(
             open_upstream=kinds.opener(policy, Resolver(guarded=policy.guarded), local),
             slots=Slots(settings.host_connections_max),
@@ -157,10 +158,10 @@ def build_registry(settings: Settings, policy: HttpPolicy) -> Registry:
     )
 
 
-def _new_feed(settings: Settings, store: SegmentStore, number: int) -> Feed:
+def _new_feed(settings: Settings, huge_pages: HugePages, number: int) -> Feed:
     return Feed(
         ring_bytes_max=settings.ring_bytes,
-        new_segment=store.new,
+        new_segment=partial(MemfdSegment, huge_pages=huge_pages),
         hls=True,  # always indexed, so that a session may be given HLS while it runs
         segment_seconds=settings.hls_segment_seconds,
         window_segments=settings.hls_window_segments,

@@ -58,13 +58,3 @@ class MemfdSegment:
             self._laid_bytes += HUGE_BYTES
         else:
             self._huge_bytes = self._laid_bytes
-
-
-class SegmentStore:
-    """Makes the segments of one proxy."""
-
-    def __init__(self) -> None:
-        self._huge_pages = HugePages()
-
-    def new(self, capacity: int, expected: int) -> MemfdSegment:
-        return MemfdSegment(capacity, expected, self._huge_pages)

@@ -138,10 +138,9 @@ def _placements(run: Run, seen: Seen, now: datetime) -> Iterator[str]:
     for placement in run.placements:
         where = f"Generation {placement.generation} on proxy {placement.proxy_id}"
         sighting = found.pop((placement.proxy_id, placement.generation), None)
-        session = sighting.session if sighting is not None else None
-        if sighting is None or session is None:
+        if sighting is None:
             yield f"{where} {_wish(placement, now)}; the proxy was not seen to run it."
-        elif session.state is SessionState.FINISHED:
+        elif (session := sighting.session).state is SessionState.FINISHED:
             yield f"{where} {_wish(placement, now)}; it has finished by itself ({session.finished_reason})."
         else:
             detail = f" ({session.detail})" if session.detail else ""

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from proxy.huge_pages import HUGE_BYTES
-from proxy.segments import MemfdSegment, SegmentStore
+from proxy.huge_pages import HUGE_BYTES, HugePages
+from proxy.segments import MemfdSegment
 
 
 def test_what_is_appended_can_be_read_and_sent_from() -> None:
@@ -38,7 +38,7 @@ def test_closing_gives_the_descriptor_back_once() -> None:
 def test_a_segment_that_will_be_filled_lies_in_huge_pages_and_reads_as_any_other() -> None:
     block = os.urandom(300_000)
     plain = MemfdSegment(2 * HUGE_BYTES - 4)
-    dense = SegmentStore().new(2 * HUGE_BYTES - 4, 2 * HUGE_BYTES - 100)
+    dense = MemfdSegment(2 * HUGE_BYTES - 4, 2 * HUGE_BYTES - 100, HugePages())
     for segment in (plain, dense):
         for at in range(0, 2 * HUGE_BYTES - len(block), len(block)):
             segment.append(block)
@@ -50,7 +50,7 @@ def test_a_segment_that_will_be_filled_lies_in_huge_pages_and_reads_as_any_other
 
 
 def test_one_that_stays_nearly_empty_takes_no_more_than_it_holds() -> None:
-    segment = SegmentStore().new(2 * HUGE_BYTES, HUGE_BYTES // 2)
+    segment = MemfdSegment(2 * HUGE_BYTES, HUGE_BYTES // 2, HugePages())
     segment.append(b"x" * 100_000)
     assert os.fstat(segment.fileno()).st_blocks * 512 < 200_000
     segment.close()
