@@ -37,10 +37,13 @@ LOCK_WAIT_SECONDS = 10.0
 """How long a writer waits for its turn before the attempt counts as failed."""
 
 STATEMENT_SECONDS = 30.0
-"""How long one statement, or a transaction that does nothing, may last on Postgres."""
+"""How long one statement may last on Postgres."""
+
+IDLE_SECONDS = 5.0
+"""How long a writing transaction may do nothing on Postgres: a process stopped within one holds up all writers."""
 
 MIGRATION_SECONDS = 600.0
-"""The same for a step of the schema."""
+"""How long a step of the schema may last, and wait."""
 
 CONNECT_SECONDS = 5
 
@@ -52,8 +55,9 @@ WRITER_LOCK = 0x50454E53
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 # https://sqlite.org/rescode.html: a disk that fails, is full, or takes no new file.
 SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN = 10, 13, 14
-# https://www.postgresql.org/docs/15/errcodes-appendix.html: serialization failure, deadlock, lock not available.
-POSTGRES_RETRYABLE = frozenset({"40001", "40P01", "55P03"})
+# https://www.postgresql.org/docs/15/errcodes-appendix.html: serialization failure, deadlock, lock not available, and a
+# transaction that was ended because it did nothing: also when its commit is told so, it was not committed.
+POSTGRES_RETRYABLE = frozenset({"40001", "40P01", "55P03", "25P03"})
 # Classes 08 (connection), 53 (resources: 53100 is a full disk), 57 (operator intervention: shutdown, cancelled by
 # timeout) and 58 (the system: a file that cannot be read or written).
 POSTGRES_UNAVAILABLE = ("08", "53", "57", "58")
@@ -104,9 +108,11 @@ def build_engine(
     if url.get_backend_name() == "sqlite":
         pragmas = {"journal_mode": "WAL", "synchronous": synchronous, "foreign_keys": "OFF" if for_schema else "ON"}
         return _build_sqlite(url, is_writer, pool_size, pragmas)
-    limits = (
-        _limits(MIGRATION_SECONDS, MIGRATION_SECONDS) if for_schema else _limits(LOCK_WAIT_SECONDS, STATEMENT_SECONDS)
-    )
+    if for_schema:
+        limits = _limits(lock=MIGRATION_SECONDS, statement=MIGRATION_SECONDS, idle=MIGRATION_SECONDS)
+    else:
+        idle = IDLE_SECONDS if is_writer else STATEMENT_SECONDS
+        limits = _limits(lock=LOCK_WAIT_SECONDS, statement=STATEMENT_SECONDS, idle=idle)
     return _build_postgres(url, is_writer, pool_size, limits)
 
 
@@ -136,13 +142,13 @@ def _build_sqlite(url: URL, is_writer: bool, pool_size: int, pragmas: Mapping[st
     return engine
 
 
-def _limits(lock_seconds: float, statement_seconds: float) -> Mapping[str, str]:
+def _limits(*, lock: float, statement: float, idle: float) -> Mapping[str, str]:
+    """Return what the server is told to end by itself, by times in seconds."""
     return {
         "timezone": "UTC",
-        "lock_timeout": f"{lock_seconds * 1000:.0f}",
-        "statement_timeout": f"{statement_seconds * 1000:.0f}",
-        # A writer that hangs gives its turn back.
-        "idle_in_transaction_session_timeout": f"{statement_seconds * 1000:.0f}",
+        "lock_timeout": f"{lock * 1000:.0f}",
+        "statement_timeout": f"{statement * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{idle * 1000:.0f}",
     }
 
 

@@ -237,6 +237,33 @@ class TestBusy:
         await second.dispose()
 
 
+async def test_a_process_stopped_within_a_transaction_holds_up_the_others_for_a_moment(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url.startswith("sqlite"):
+        pytest.skip("SQLite's lock is its holder's for as long as it lives")
+    monkeypatch.setattr(dialects, "IDLE_SECONDS", 0.3)
+    loop = asyncio.get_running_loop()
+    first, second = Database(url), Database(url)
+    begun: asyncio.Future[None] = loop.create_future()
+    release = threading.Event()
+
+    def sleep_once(session: Session) -> int:
+        value = increment(session)
+        if not begun.done():
+            loop.call_soon_threadsafe(begun.set_result, None)
+            release.wait(10)
+        return value
+
+    sleeping = asyncio.ensure_future(first.write(sleep_once))
+    await begun
+    assert await second.write(increment) == 1
+    release.set()
+    assert await sleeping == 2, "what it had not committed was gone, and was done again"
+    await first.dispose()
+    await second.dispose()
+
+
 async def test_a_lost_connection_is_replaced(database: Database, url: str) -> None:
     if url.startswith("sqlite"):
         pytest.skip("SQLite has no connection to lose")
