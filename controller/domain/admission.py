@@ -43,6 +43,7 @@ from controller.domain.model import (
     Stream,
     StreamId,
 )
+from controller.domain.processes import NOTHING, Known, Processes
 from controller.domain.verdicts import Verdict
 
 
@@ -58,6 +59,8 @@ class Books:
     """Ends of each source in this batch and the second before it; only where mass ends are held."""
     blocks: Mapping[Key, Block] = field(default_factory=lambda: MappingProxyType({}))
     """Of the announced keys: those that may not start again now."""
+    processes: Known = NOTHING
+    """Of the sources with a status or birth in the batch."""
 
 
 class Intake:
@@ -82,6 +85,7 @@ class Intake:
         """Floors to be written."""
         self.sources: dict[SourceId, Source] = {}
         """Sources to be written."""
+        self.processes = Processes(books.processes)
         self.stats: dict[StreamId, tuple[tuple[str, float], ...]] = {}
         """The newest figures per stream, to be written."""
         self.blocked: dict[Key, tuple[SourceId, int]] = {}
@@ -286,6 +290,7 @@ class Intake:
         known = self._source(event.source_id)
         if not event.is_online and (known is None or known.boot_id != event.boot_id):
             return Verdict.STALE
+        self.processes.hear_status(event)
         self._put_source(event.source_id, event.boot_id, is_online=event.is_online)
         for draft in self._owned(event.source_id):
             draft.because(event.cause)
@@ -301,8 +306,8 @@ class Intake:
 
     def _birth(self, event: BirthReported) -> Verdict:
         known = self._source(event.source_id)
-        if known is not None and births.is_counted(known, event):
-            return Verdict.REPEATED if event.seq == known.birth_seq else Verdict.STALE
+        if (proves_nothing := self.processes.hear_birth(event)) is not None:
+            return proves_nothing
         self._doubt(known, event.boot_id)
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)

@@ -1,4 +1,7 @@
-"""Births: when two are one, and how many have to lack a stream before it has ended."""
+"""Births: when two are one, and how many have to lack a stream before it has ended.
+
+Whether one proves anything at all, ``processes`` knows.
+"""
 
 from datetime import datetime, timedelta
 
@@ -8,22 +11,12 @@ from controller.domain.model import Source
 UNTIL_END = 2
 """A stream that so many births in a row of one process of its source do not list has ended (reason ``source_lost``).
 
-Two processes never lack it together: what the one that has died said may be delivered again between the births of the
-one that lives, and all of it is older than what that one has started since.
+Two processes never lack it together: what one that has died said may come late, between the births of the one that
+lives, and all of it is older than what that one has started since.
 """
 
 SPACING = timedelta(seconds=1)
 """Births without a ``seq`` that come closer than this are taken for one redelivered birth when misses are counted."""
-
-
-def is_counted(known: Source, birth: BirthReported) -> bool:
-    """Whether this birth, or a later one of the same boot, was counted already.
-
-    A broker that delivers twice delivers a whole row of births again: an older one lacks what has started since.
-    """
-    if birth.seq is None or known.birth_seq is None or known.birth_boot_id != birth.boot_id:
-        return False
-    return birth.seq <= known.birth_seq
 
 
 def is_next(known: Source | None, birth: BirthReported) -> bool:

@@ -21,7 +21,7 @@ from controller.domain.events import (
 from controller.domain.mass_end import WINDOW, MassEnd
 from controller.domain.model import Key, SourceId, StreamId
 from controller.domain.verdicts import Verdict
-from controller.store import blocks, dialects, floors, history, quarantine, sources, stats, streams
+from controller.store import blocks, dialects, floors, history, processes, quarantine, sources, stats, streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def record(
     streams.save(session, changes, now=now)
     floors.save(session, intake.floors, now=now)
     sources.save(session, intake.sources.values())
+    processes.save(session, intake.processes.changed, now=now)
     stats.note(session, intake.stats, now=now)
     blocks.note_refused(session, intake.blocked, now=now)
     quarantine.add(session, intake.refusals, now=now)
@@ -109,6 +110,7 @@ def _read_books(session: Session, events: Sequence[Incoming], now: datetime) -> 
         floors=floors.load(session, names.floors),
         sources=sources.load(session, names.owners | names.announcers),
         blocks=blocks.load(session, names.announced, now=now),
+        processes=processes.load(session, names.processes),
     )
 
 
@@ -124,6 +126,8 @@ class _Names:
         self.announcers: set[SourceId] = set()
         """Sources that announce a stream and say which of their processes does."""
         self.floors: set[tuple[SourceId, Key]] = set()
+        self.processes: set[tuple[SourceId, str]] = set()
+        """Whose status or birth is in the batch."""
         for event in events:
             self._add(event)
 
@@ -142,8 +146,10 @@ class _Names:
                 self.stream_ids.add(event.stream_id)
             case SourceReported():
                 self.owners.add(event.source_id)
+                self.processes.add((event.source_id, event.boot_id))
             case BirthReported():
                 self.owners.add(event.source_id)
+                self.processes.add((event.source_id, event.boot_id))
                 for announced in event.streams:
                     self._add(announced)
             case MessageRefused():

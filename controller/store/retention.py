@@ -4,7 +4,19 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from controller.store import approvals, blocks, dialects, drift, floors, history, outbox, quarantine, runs, streams
+from controller.store import (
+    approvals,
+    blocks,
+    dialects,
+    drift,
+    floors,
+    history,
+    outbox,
+    processes,
+    quarantine,
+    runs,
+    streams,
+)
 
 SETTLED_KEPT = timedelta(hours=1)
 """How long commands that were answered can be looked up."""
@@ -33,6 +45,7 @@ def prune(session: Session, *, age: timedelta, rows_max: int, limit: int) -> int
         + quarantine.prune(session, before=before, keep_max=rows_max, limit=limit)
         + drift.prune(session, repaired_before=before, limit=limit)
         + floors.prune(session, raised_before=forgotten_before, limit=limit)
+        + processes.prune(session, seen_before=forgotten_before, limit=limit)
         + blocks.prune(session, expired_before=now, limit=limit)
         + outbox.prune(session, settled_before=now - SETTLED_KEPT, limit=limit)
     )

@@ -228,6 +228,16 @@ sources = Table(
     Column("birth_at", UtcDateTime),
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("source_id", CleanText, primary_key=True),
+    Column("boot_id", CleanText, primary_key=True),
+    Column("birth_seq", BigInteger),
+    Column("turn", BigInteger),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
 proxies = Table(
     "proxies",
     metadata,

@@ -89,6 +89,22 @@ def test_head_to_base_to_head(url: str) -> None:
     assert inspected(url) == before
 
 
+def test_the_last_birth_of_every_source_is_taken_over(url: str) -> None:
+    migrate.upgrade(url, "0003")
+    built = dialects.build_engine(dialects.parse_url(url), is_writer=True)
+    with built.begin() as connection:
+        insert = text(
+            "INSERT INTO sources (id, boot_id, is_online, since, seen_at, birth_boot_id, birth_seq) "
+            "VALUES (:id, 'b1', TRUE, '2026-01-01 00:00', '2026-01-02 00:00', :boot, :seq)"
+        )
+        connection.execute(insert, [{"id": "a", "boot": "b7", "seq": 5}, {"id": "b", "boot": "", "seq": None}])
+    migrate.upgrade(url)
+    with built.connect() as connection:
+        found = connection.execute(text("SELECT source_id, boot_id, birth_seq, turn FROM processes")).all()
+    built.dispose()
+    assert found == [("a", "b7", 5, None)]
+
+
 def test_upgrading_twice_changes_nothing(url: str) -> None:
     migrate.upgrade(url)
     before = inspected(url)

@@ -18,6 +18,7 @@ from controller.domain.observation import ProxyView, Session
 from controller.domain.plan.orphans import OrphanPlanner
 from controller.domain.plan.stopping import Stopping
 from controller.domain.plan.taxonomy import DriftKind
+from controller.domain.processes import Processes
 from proxy import contract
 from proxy.contract import EnsureOutcome, StopOutcome
 from tests.fakes.proxy_fences import FakeRegistry, Fence
@@ -169,6 +170,11 @@ RULES = {
             "births",
             "sources say what they run, on connecting and when asked",
             _exchanging(Source, "bear", _bear_nothing),
+        ),
+        Rule(
+            "processes",
+            "what a process of a source said before, or says after another has come online, proves nothing",
+            _exchanging(Processes, "hear_birth", lambda _self, _birth: None),
         ),
         Rule(
             "make before break",

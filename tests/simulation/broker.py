@@ -7,7 +7,7 @@ as over a bridge between brokers.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -140,6 +140,14 @@ class Broker:
         for client_id, mailbox in list(self._mailboxes.items()):
             if client_id in self._subscribed and mailbox.wants(letter.topic):
                 self._route(mailbox, letter)
+
+    def deliver_again(self, letters: Iterable[Letter]) -> None:
+        """Send in a row what was sent long ago, as after a bridge or a broker was set back."""
+        if self.is_up:
+            for letter in letters:
+                for client_id, mailbox in list(self._mailboxes.items()):
+                    if client_id in self._subscribed and mailbox.wants(letter.topic):
+                        self._put(mailbox, letter)
 
     def _route(self, mailbox: Mailbox, letter: Letter) -> None:
         chance, weather = self._stage.chance, self._stage.chance.weather

@@ -5,6 +5,7 @@ every connection; a source that dies forgets what was not confirmed, and says in
 """
 
 import json
+import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,10 @@ from tests.simulation.truth import Truth
 
 PREFIX = "penstock/v1"
 WINDOW = 50
+
+AGAIN_TIMES = 3
+AGAIN_SECONDS_MAX = 40.0
+"""How often births of a process that has died are delivered again, and until when after the next one began."""
 
 
 @dataclass
@@ -53,6 +58,10 @@ class Source:
     outgoing: deque[tuple[Letter, bool]] = field(default_factory=deque)
     controller_boot: str = ""
     has_birth_due: bool = False
+    born: deque[Letter] = field(default_factory=lambda: deque(maxlen=2))
+    """The last two births of its process."""
+    again: random.Random | None = None
+    """Where a broker delivers again what a dead process said: when. Dice of its own, so that all else stays as it was."""
 
     # Its life
 
@@ -64,6 +73,10 @@ class Source:
         self.controller_boot = ""
         self.has_birth_due = False
         self._tell(f"boots ({self.boot_id})")
+        if self.again is not None and self.born:
+            for _ in range(AGAIN_TIMES):
+                self.stage.loop.outside(self.again.uniform(0.5, AGAIN_SECONDS_MAX), self._say_again, tuple(self.born))
+        self.born.clear()
         self._connect(self.boots)
 
     def crash(self, dropped: list[str]) -> None:
@@ -118,7 +131,13 @@ class Source:
         self.births += 1
         self._tell(f"births {sorted((key, stream.epoch) for key, stream in self.streams.items())}")
         entries = [{"key": key, **stream.announcement()} for key, stream in self.streams.items()]
-        self._publish("birth", {"boot_id": self.boot_id, "seq": self.births, "streams": entries}, keep=False)
+        said = {"boot_id": self.boot_id, "seq": self.births, "streams": entries}
+        self.born.append(Letter(self._topic("birth"), _json(said)))
+        self._publish("birth", said, keep=False)
+
+    def _say_again(self, births: tuple[Letter, ...]) -> None:
+        self._tell(f"{len(births)} births of a process that has died are delivered again")
+        self.broker.deliver_again(births)
 
     def _bear_soon(self, seconds: float) -> None:
         if not self.has_birth_due:

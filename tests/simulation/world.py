@@ -1,6 +1,7 @@
 """One world from one seed: two minutes of faults, one minute of quiet, and the verdict."""
 
 import asyncio
+import random
 import sqlite3
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ QUIET_SECONDS = 60.0
 PROXIES = 3
 SOURCES = {"enc-1": ("a", "b", "c"), "enc-2": ("d", "e")}
 CONTROLLERS = ("ctl-1", "ctl-2")
+BIRTHS_AGAIN = 2
+"""In the worlds whose seed leaves this when divided by three, births of dead processes are delivered again in pairs."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class World:
         self.broker = Broker(self.stage)
         self.post = Post(self.broker, self.stage)
         self.sources = [Source(name, keys, self.broker, self.stage, self.truth) for name, keys in SOURCES.items()]
+        if seed % 3 == BIRTHS_AGAIN:
+            for source in self.sources:
+                source.again = random.Random(f"{seed} {source.name}")
         self.names = list(CONTROLLERS)
         self.controllers: dict[str, Controller] = {}
         self.watch = Watch(self)

@@ -139,6 +139,22 @@ async def test_a_birth_tells_what_runs(database: Database, new_id: Ids) -> None:
     assert (known.birth_boot_id, known.birth_seq, known.birth_at) == ("b1", 2, later(2))
 
 
+async def test_births_of_a_dead_process_that_are_delivered_again_end_nothing(database: Database, new_id: Ids) -> None:
+    dead = [BirthReported(SOURCE, "b1", (), CAUSE, seq=number) for number in (1, 2)]
+    living = (SourceReported(SOURCE, "b2", True, CAUSE), BirthReported(SOURCE, "b2", (), CAUSE, seq=1))
+    await take(database, new_id, SourceReported(SOURCE, "b1", True, CAUSE), *dead)
+    await take(database, new_id, *living, announced("a", boot_id="b2"), seconds=1)
+    again = await take(database, new_id, *dead, seconds=2)
+    late = [BirthReported(SOURCE, "b1", (), CAUSE, seq=number) for number in (3, 4)]
+    assert (again.verdicts, again.keys) == ((Verdict.STALE, Verdict.STALE), frozenset())
+    assert (await take(database, new_id, *late, seconds=3)).keys == frozenset()
+    found = await database.read(streams.find, Key("a"))
+    assert found is not None
+    assert (found.stream.state.is_active, found.stream.births_missed) == (True, 0)
+    lacking = BirthReported(SOURCE, "b2", (), CAUSE, seq=2)
+    assert (await take(database, new_id, lacking, seconds=4)).keys == {"a"}
+
+
 async def test_an_operator_stops_one_run(database: Database, new_id: Ids) -> None:
     await take(database, new_id, announced("a"), announced("b"))
     result = await take(database, new_id, StopRequested(StreamId("id-1"), CAUSE), StopRequested(StreamId("x"), CAUSE))

@@ -12,6 +12,7 @@ from controller.domain.events import MessageRefused
 from controller.domain.model import Block, Change, Floor, Key, Reason, Run, Source, SourceId, State, StreamId
 from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import Action, Drift, DriftKind, Verb
+from controller.domain.processes import Known, Process
 from controller.errors import InvalidError
 from controller.store import (
     blocks,
@@ -20,6 +21,7 @@ from controller.store import (
     dialects,
     drift,
     floors,
+    processes,
     proxies,
     quarantine,
     retention,
@@ -55,6 +57,35 @@ async def test_a_floor_never_falls(database: Database) -> None:
     assert await database.write(floors.prune, raised_before=later(1)) == 1
     assert await database.read(floors.load, names) == {names[1]: Floor(1, "")}
     assert await database.read(floors.load, []) == {}
+
+
+async def test_processes_are_known_with_the_highest_turn_of_their_source(database: Database) -> None:
+    said = {(A, "b1"): Process(7, 1), (A, "b2"): Process(None, 2), (B, "b1"): Process(3)}
+    await database.write(processes.save, said, now=NOW)
+    await database.write(processes.save, {(A, "b1"): Process(8, 1)}, now=later(1))
+    known = await database.read(processes.load, [(A, "b1"), (B, "b1"), (B, "x"), (SourceId("x"), "b1")])
+    assert known == Known({(A, "b1"): Process(8, 1), (B, "b1"): Process(3)}, {A: 2})
+    assert await database.read(processes.load, []) == Known({}, {})
+
+
+async def test_dead_processes_are_forgotten_and_the_living_one_is_not(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "OF_SOURCE_MAX", 3)
+    for number in range(1, 7):
+        await database.write(processes.save, {(A, f"b{number}"): Process(1, number)}, now=later(number))
+    others = {(A, "silent"): Process(5), (B, "b1"): Process(9, 1), (B, "silent"): Process(5)}
+    await database.write(processes.save, others, now=later(2.5))
+
+    async def kept() -> set[str]:
+        names = [(A, f"b{number}") for number in range(1, 7)]
+        return {boot for _, boot in (await database.read(processes.load, [*names, *others])).processes}
+
+    assert await database.write(processes.prune, seen_before=later(0), limit=2) == 2
+    assert await database.write(processes.prune, seen_before=later(0)) == 2
+    assert await kept() == {"b4", "b5", "b6", "b1", "silent"}
+    assert await database.write(processes.prune, seen_before=later(99)) == 3
+    assert await kept() == {"b6", "b1"}
 
 
 async def test_a_block_holds_until_it_expires_or_is_removed(database: Database) -> None:
@@ -226,10 +257,11 @@ async def test_retention_keeps_every_table_within_its_limits(database: Database)
     )
     await database.write(streams.save, [Change(Run(closed), is_new=True)], now=old)
     await database.write(floors.save, {(A, Key("k")): Floor(5, "b1")}, now=old)
+    await database.write(processes.save, {(A, "b1"): Process(5, 1), (A, "b2"): Process(1, 2)}, now=old)
     await database.write(quarantine.add, [MessageRefused("t", b"", 0, "r")], now=old)
     await database.write(runs.add, Cycle(old, "resync", 1, 0.5))
     await database.write(drift.sync, [stranger], now=old)
     await database.write(drift.sync, [], now=old)
     limits = {"age": timedelta(days=10), "rows_max": 100, "limit": 100}
-    assert await database.write(retention.prune, **limits) == 5
+    assert await database.write(retention.prune, **limits) == 6
     assert await database.write(retention.prune, **limits) == 0

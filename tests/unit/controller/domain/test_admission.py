@@ -35,6 +35,7 @@ from controller.domain.model import (
     State,
     StreamId,
 )
+from controller.domain.processes import Known
 from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
@@ -82,6 +83,7 @@ class Ledger:
     runs: dict[StreamId, Run] = field(default_factory=dict)
     floors: dict = field(default_factory=dict)
     sources: dict = field(default_factory=dict)
+    processes: dict = field(default_factory=dict)
     rebirths: set = field(default_factory=set)
     now: float = 0.0
     ids: count = field(default_factory=lambda: count(1))
@@ -93,13 +95,16 @@ class Ledger:
         newest: dict[Key, Run] = {}
         for run in sorted(self.runs.values(), key=lambda run: run.stream.epoch):
             newest[run.stream.key] = run
-        books = Books(MappingProxyType(newest), dict(self.floors), dict(self.sources))
+        turns = {make.SOURCE: max((process.turn or 0 for process in self.processes.values()), default=0)}
+        known = Known(dict(self.processes), turns)
+        books = Books(MappingProxyType(newest), dict(self.floors), dict(self.sources), processes=known)
         intake = Intake(books, make.later(self.now), lambda: StreamId(f"new-{next(self.ids)}"))
         verdicts = [intake.admit(event) for event in events]
         for change in intake.changes():
             self.runs[change.run.stream.id] = change.run
         self.floors |= intake.floors
         self.sources |= intake.sources
+        self.processes |= intake.processes.changed
         self.rebirths |= intake.rebirths
         self.intake = intake
         return verdicts
@@ -352,15 +357,39 @@ class TestOtherProcesses:
         assert (ledger.newest.state, ledger.newest.reason) == (State.CLOSED, Reason.SOURCE_LOST)
 
     def test_births_of_two_processes_in_turn_end_nothing(self):
-        """The dead one's birth is delivered again, and makes the living one's first one look new: see seed 5505."""
+        """Of a source without statuses nobody can tell which of its processes lives: see seed 5505."""
         ledger = Ledger()
-        ledger.admit(birth(boot_id=NEW_BOOT, seq=1), birth(boot_id=NEW_BOOT, seq=2))
-        ledger.admit(birth(boot_id=BOOT, seq=2), start(5, boot_id=NEW_BOOT))
-        for late in (birth(boot_id=NEW_BOOT, seq=1), birth(boot_id=BOOT, seq=2)):
+        ledger.admit(birth(boot_id=NEW_BOOT, seq=1), start(5, boot_id=NEW_BOOT))
+        for late in (birth(boot_id=BOOT, seq=3), birth(boot_id=NEW_BOOT, seq=2), birth(boot_id=BOOT, seq=4)):
             ledger.admit(late)
             assert (ledger.newest.births_missed, ledger.rebirths) == (1, {make.SOURCE})
         ledger.admit(birth(start(5, boot_id=NEW_BOOT), boot_id=NEW_BOOT, seq=3))
         assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+
+    def test_births_of_a_dead_process_that_are_delivered_again_in_a_row_end_nothing(self):
+        ledger = Ledger()
+        dead = (birth(seq=1), birth(seq=2))
+        ledger.admit(*dead, birth(boot_id=NEW_BOOT, seq=1), start(5, boot_id=NEW_BOOT))
+        assert ledger.admit(*dead) == [V.STALE, V.REPEATED]
+        assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+        assert ledger.sources[make.SOURCE].boot_id == NEW_BOOT
+
+    @pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "without numbers"])
+    def test_births_of_a_dead_process_that_come_late_end_nothing(self, numbered):
+        """They were never heard before, but that another process has said since that it is online."""
+        ledger = Ledger()
+        ledger.admit(status(online=True), status(online=True, boot_id=NEW_BOOT), start(5, boot_id=NEW_BOOT))
+        for number in (8, 9):
+            ledger.now += 10
+            assert ledger.admit(birth(start(4, key=Key("ghost")), seq=number if numbered else None)) == [V.STALE]
+        assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+
+    def test_of_two_processes_that_take_turns_the_last_one_online_is_believed(self):
+        """Two machines may keep one source alive, with one of them at work."""
+        ledger = Ledger()
+        ledger.admit(status(online=True), status(online=True, boot_id=NEW_BOOT), status(online=True))
+        assert ledger.admit(birth(start(5), seq=1), birth(start(6), boot_id=NEW_BOOT, seq=1)) == [V.NOTED, V.STALE]
+        assert ledger.running() == {(make.KEY, 5)}
 
     def test_of_a_source_that_was_never_heard_of_nothing_is_doubted(self):
         ledger = Ledger()

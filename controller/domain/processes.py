@@ -1,0 +1,80 @@
+"""Processes of sources: what each has said already, and which of them lives.
+
+A broker may deliver again, or late, what a process of a source said that has died since. Its births lack what the
+living one has started, and two of them would end that. So every process is remembered with its highest birth, and by
+its turn: the status topic has one order, so that the process that said last that it is online is the one that lives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from controller.domain.events import BirthReported, SourceReported
+from controller.domain.model import SourceId
+from controller.domain.verdicts import Verdict
+
+Name = tuple[SourceId, str]
+"""A source, and the ``boot_id`` of one of its processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What is remembered of one process of a source."""
+
+    birth_seq: int | None = None
+    """The highest birth that was counted; None when none had a number."""
+    turn: int | None = None
+    """The how many-th of its source's processes it was when it last said that it is online; None: it never did."""
+
+
+UNHEARD = Process()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database knew before the batch."""
+
+    processes: Mapping[Name, Process] = field(default_factory=lambda: MappingProxyType({}))
+    """Those that the batch speaks of."""
+    turns: Mapping[SourceId, int] = field(default_factory=lambda: MappingProxyType({}))
+    """The highest turn of each source."""
+
+
+NOTHING = Known()
+
+
+class Processes:
+    """The processes that a batch speaks of, with what it adds."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._turns: dict[SourceId, int] = {}
+        self.changed: dict[Name, Process] = {}
+        """To be written."""
+
+    def hear_status(self, status: SourceReported) -> None:
+        """Take down which process lives. One that says again that it is online, after another, lives again."""
+        name = (status.source_id, status.boot_id)
+        process, turn = self._process(name), self._turn(status.source_id)
+        if status.is_online and (process.turn is None or process.turn < turn):
+            self._turns[status.source_id] = turn + 1
+            self.changed[name] = replace(process, turn=turn + 1)
+
+    def hear_birth(self, birth: BirthReported) -> Verdict | None:
+        """Take down a birth; return why it proves nothing, or None when it may prove something."""
+        name = (birth.source_id, birth.boot_id)
+        process = self._process(name)
+        if process.turn is not None and process.turn < self._turn(birth.source_id):
+            return Verdict.STALE
+        if birth.seq is None:
+            return None
+        if process.birth_seq is not None and birth.seq <= process.birth_seq:
+            return Verdict.REPEATED if birth.seq == process.birth_seq else Verdict.STALE
+        self.changed[name] = replace(process, birth_seq=birth.seq)
+        return None
+
+    def _process(self, name: Name) -> Process:
+        return self.changed.get(name) or self._known.processes.get(name, UNHEARD)
+
+    def _turn(self, source_id: SourceId) -> int:
+        return self._turns.get(source_id) or self._known.turns.get(source_id, 0)
