@@ -15,6 +15,7 @@
         ├── UpstreamForbiddenError    scheme or address not allowed                      (lasting)
         ├── UpstreamUnreachableError  no connection: name, route, refusal, TLS
         ├── UpstreamAnswerError       answered with a status that is not a stream        (4xx: lasting)
+        ├── UpstreamRefusedError      refused in words that are no status                (lasting)
         ├── UpstreamContentError      answered with something that is not MPEG-TS or HLS (lasting)
         ├── UpstreamSilentError       connected, then silent for too long                (late)
         ├── UpstreamBusyError         its host gives no further connection in time       (late)
@@ -30,7 +31,8 @@ credentials: adapters describe what happened, they do not quote URLs.
 
 from typing import ClassVar
 
-STATUSES_WORTH_WAITING = frozenset({408, 409, 423, 425, 429})
+STATUSES_WORTH_WAITING = frozenset({408, 409, 423, 425, 429, 453})
+"""Of HTTP, and 453 of RTSP: not enough bandwidth (RFC 2326 11.3.2)."""
 
 
 class ProxyError(Exception):
@@ -116,6 +118,11 @@ class UpstreamAnswerError(UpstreamError):
         lasting = 400 <= status < 500 and status not in STATUSES_WORTH_WAITING
         super().__init__(f"upstream answered {status} {reason}".rstrip(), lasting=lasting)
         self.status = status
+
+
+class UpstreamRefusedError(UpstreamError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"upstream refused: {reason}", lasting=True)
 
 
 class UpstreamContentError(UpstreamError):

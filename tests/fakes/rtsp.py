@@ -15,10 +15,12 @@ PASSWORD = "open'sesame"
 AUTHORIZATION = "Basic " + base64.b64encode(f"camera:{PASSWORD}".encode()).decode()
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=cam\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
 RTP_PAYLOAD_BYTES = 7 * 188
+GOODBYE = b"\x80\xc8\x00\x06" + bytes(24) + b"\x81\xcb\x00\x01" + bytes(4)
+"""A sender's report and a BYE (RFC 3550 6.4, 6.6)."""
 
 
 class RtspServer:
-    """``asked`` counts methods; ``left`` is set when a connection is over.
+    """``asked`` counts methods; ``left`` is set when a connection is over; ``refusal`` answers DESCRIBE.
 
     Media go out beside the transport: ffmpeg says TEARDOWN and closes with media unread, so the next packet meets a
     reset, and a transport that fails to write throws away what it has not read yet. A camera reads it.
@@ -28,6 +30,7 @@ class RtspServer:
         self.port = 0
         self.asked: Counter[str] = Counter()
         self.left = asyncio.Event()
+        self.refusal = ""
         self._writers: set[asyncio.StreamWriter] = set()
 
     def url(self, password: str = PASSWORD) -> str:
@@ -37,6 +40,11 @@ class RtspServer:
         """Reset every connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def say_goodbye(self) -> None:
+        """Tell every player that this is the end; what still comes is of no matter."""
+        for writer in self._writers:
+            writer.write(b"$\x01" + len(GOODBYE).to_bytes(2, "big") + GOODBYE)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         playing: asyncio.Task[None] | None = None
@@ -71,6 +79,8 @@ class RtspServer:
             fields.append('WWW-Authenticate: Basic realm="cam"')
         elif method == "OPTIONS":
             fields.append("Public: DESCRIBE, SETUP, PLAY, TEARDOWN")
+        elif method == "DESCRIBE" and self.refusal:
+            status = self.refusal
         elif method == "DESCRIBE":
             body = SDP
             fields += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.contract import SessionView
 from tests.fakes.proxy_process import Proxy, real_proxy, until, unused_port
+from tests.fakes.rtmp import rtmp_server
 from tests.fakes.rtsp import PASSWORD, rtsp_server
 from tests.fakes.senders import FFMPEG, MISSING, Senders, probe, senders
 
@@ -177,15 +178,25 @@ async def flows_again(proxy: Proxy, before: SessionView) -> bool:
     return now.connects > before.connects and now.bytes_in > before.bytes_in and now.state == "flowing"
 
 
-async def test_a_viewer_is_told_what_ffmpeg_says_without_the_password():
-    async with rtsp_server() as camera, real_proxy(START_TIMEOUT_SECONDS="2") as proxy:
+async def test_a_viewer_is_told_at_once_what_ffmpeg_says_and_an_end_is_an_end():
+    async with (
+        rtsp_server() as camera,
+        rtmp_server() as studio,
+        real_proxy(START_TIMEOUT_SECONDS="30", BACKOFF_MIN_SECONDS="0.1") as proxy,
+    ):
         await proxy.ensure(camera.url("hunter2"))
-        async with proxy.http.get(f"{proxy.url}/ts/cam") as answer:
+        async with asyncio.timeout(10), proxy.http.get(f"{proxy.url}/ts/cam") as answer:
             assert answer.status == 502
             problem = await answer.text()
-        assert "401 Unauthorized" in problem
+        assert "upstream answered 401 Unauthorized" in problem
         assert "401 Unauthorized" in (await proxy.view()).detail
         assert "hunter2" not in problem
+
+        await proxy.ensure(studio.url(), key="studio", on_demand=False, on_eof="end")
+        await until(lambda: is_state(proxy, "studio", "finished"))
+        view = await proxy.view("studio")
+        assert view.finished_reason == "upstream_ended"
+        assert (view.connects, view.delivered) == (1, True)
     assert b"hunter2" not in proxy.log
 
 

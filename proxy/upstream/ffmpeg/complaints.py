@@ -10,8 +10,11 @@ LINES_MAX: Final = 2
 CHARACTERS_MAX: Final = 200
 SECRET_CHARACTERS_MIN: Final = 3
 """Shorter parts of a URL are found in any text."""
-CONTEXT: Final = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+|^pipe:0: ")
+SPEAKER: Final = r"^(\[[^\]]* @ 0x[0-9a-f]+\] )*"
 """Which part of ffmpeg speaks, with an address in its memory."""
+GRAVE: Final = re.compile(SPEAKER + r"\[(fatal|error)\] ")
+QUIET: Final = re.compile(SPEAKER + r"\[(warning|info|verbose|debug|trace)\] ")
+CONTEXT: Final = re.compile(SPEAKER + r"(\[(fatal|error)\] )?(pipe:0: )?")
 URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/\S*")
 ECHO: Final = re.compile(r"^Impossible to open|^Error opening input|^Last message repeated|^\s*$")
 """Lines that repeat the URL or another line, and say nothing else."""
@@ -20,9 +23,22 @@ UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 
 def read(text: str, url: str) -> str:
     """Return the last that was said about ``url``, without any part of it; nothing if nothing was said."""
-    said = [_clean(CONTEXT.sub("", line), url) for line in text.splitlines()]
+    said = [_clean(CONTEXT.sub("", line), url) for line in _grave(text)]
     telling = list(dict.fromkeys(line for line in said if not ECHO.match(line)))
     return "; ".join(telling[-LINES_MAX:])[:CHARACTERS_MAX]
+
+
+def _grave(text: str) -> Iterator[str]:
+    """Leave out what is no error; a line without a mark belongs to the one before it."""
+    lines = text.splitlines()
+    is_quiet = any(map(QUIET.match, lines))  # then the first line may be the rest of one that was cut off
+    for line in lines:
+        if QUIET.match(line):
+            is_quiet = True
+        elif GRAVE.match(line):
+            is_quiet = False
+        if not is_quiet:
+            yield line
 
 
 def _clean(line: str, url: str) -> str:

@@ -7,7 +7,6 @@ everybody on the machine. It may use the protocols and formats of the kind and n
 import asyncio
 import os
 import shutil
-import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,12 @@ from urllib.parse import unquote, urlsplit
 from aiohttp.abc import AbstractResolver
 
 from proxy.errors import (
-    UpstreamContentError,
-    UpstreamError,
     UpstreamForbiddenError,
-    UpstreamLostError,
     UpstreamUnreachableError,
 )
 from proxy.upstream.address import CONTROLS, is_host, split
-from proxy.upstream.ffmpeg import complaints
 from proxy.upstream.ffmpeg.child import Child
+from proxy.upstream.ffmpeg.verdict import Parting, judge
 from proxy.upstream.items import Reader
 
 RESOLVE_SECONDS_MAX: Final = 5.0
@@ -42,6 +38,8 @@ FORMATS: Final = {
 }
 OPTIONS: Final = {"rtsp": "option rtsp_flags prefer_tcp\n"}
 """TCP passes firewalls and address translation; UDP is what ffmpeg falls back to."""
+LOG_LEVELS: Final = {"rtsp": "level+debug"}
+"""A camera's goodbye is told to nobody but who debugs: some hundred short lines a second, read and dropped."""
 SCHEMES: Final = frozenset(PROTOCOLS)
 INPUT: Final = "pipe:0"
 
@@ -83,7 +81,7 @@ def parse(url: str, policy: FfmpegPolicy) -> Source:
 
 
 async def read(url: str, policy: FfmpegPolicy, resolver: AbstractResolver) -> Reader:
-    """Yield what ffmpeg makes of it; return when ffmpeg has come to the end of it."""
+    """Yield what ffmpeg makes of it; return when it has come to its end, as far as ffmpeg can tell."""
     source = parse(url, policy)
     if source.scheme == "file":
         await asyncio.to_thread(_check_file, source, policy)
@@ -93,31 +91,20 @@ async def read(url: str, policy: FfmpegPolicy, resolver: AbstractResolver) -> Re
         child = Child(_command(source, policy), _words(source))
     except OSError as error:
         raise UpstreamForbiddenError(f"ffmpeg cannot be started: {error.strerror}") from None
-    delivered = False
+    last_media_at = None
     try:
         while media := await child.read():
-            delivered = True
+            last_media_at = _now()
             yield media
+        quiet_seconds = 0.0 if last_media_at is None else _now() - last_media_at
         code = await child.exit_code()
-        told = complaints.read(child.complaints, source.url)
+        said = child.complaints
     finally:
         await child.end()
-    failure = _failure(source, code, told, delivered=delivered)
+    delivered = last_media_at is not None
+    failure = judge(Parting(source.scheme, source.url, source.label, code, said, delivered, quiet_seconds))
     if failure is not None:
         raise failure
-
-
-def _failure(source: Source, code: int | None, told: str, *, delivered: bool) -> UpstreamError | None:
-    """Only a file has an end: whether a sender ended or broke off, ffmpeg does not tell, and says 0 for both."""
-    if code is not None and code < 0:
-        return UpstreamLostError(f"ffmpeg was ended by {signal.Signals(-code).name}")
-    if source.scheme == "file":
-        if code == 0:
-            return None
-        return UpstreamContentError(f"the file cannot be played: {told or 'ffmpeg does not say why'}")
-    if delivered:
-        return UpstreamLostError(told or "closed by the other side")
-    return UpstreamUnreachableError(source.label, told or "ffmpeg does not say why")
 
 
 def _program(scheme: str, policy: FfmpegPolicy) -> str:
@@ -131,7 +118,8 @@ def _command(source: Source, policy: FfmpegPolicy) -> list[str]:
     is_file = source.scheme == "file"
     told = ["-re", "-i", f"file:{source.path}"] if is_file else ["-f", "concat", "-safe", "0", "-i", INPUT]
     return [
-        *(_program(source.scheme, policy), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"),
+        *(_program(source.scheme, policy), "-hide_banner", "-nostdin", "-nostats"),
+        *("-loglevel", LOG_LEVELS.get(source.scheme, "level+error")),
         *("-protocol_whitelist", PROTOCOLS[source.scheme], "-format_whitelist", FORMATS[source.scheme]),
         *told,
         *("-map", "0:V?", "-map", "0:a?", "-map", "0:s?", "-c", "copy"),
@@ -183,3 +171,7 @@ def _check_file(source: Source, policy: FfmpegPolicy) -> None:
         raise UpstreamForbiddenError("only files below PENSTOCK_PROXY_FILES_DIR are played here")
     if not real.is_file():
         raise UpstreamForbiddenError("this is no file")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -15,9 +15,11 @@ import pytest
 from proxy.contract import SessionSpec, Upstream
 from proxy.errors import (
     SpecRefusedError,
+    UpstreamAnswerError,
     UpstreamContentError,
     UpstreamForbiddenError,
     UpstreamLostError,
+    UpstreamRefusedError,
     UpstreamUnreachableError,
 )
 from proxy.upstream import demo, kinds
@@ -26,7 +28,9 @@ from proxy.upstream.ffmpeg import FfmpegPolicy, parse
 from proxy.upstream.items import Reader
 from proxy.upstream.kinds import LocalPolicy
 from proxy.upstream.resolver import Resolver
+from tests.fakes.rtmp import NOT_FOUND, REJECTED, rtmp_server
 from tests.fakes.rtsp import PASSWORD, RtspServer, rtsp_server
+from tests.fakes.senders import senders
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg: apt-get install ffmpeg")
 
@@ -118,10 +122,79 @@ async def test_a_camera_is_read_and_told_goodbye(camera: RtspServer, local: Loca
 
 @needs_ffmpeg
 async def test_a_wrong_password_is_told_without_it(camera: RtspServer, local: LocalPolicy):
-    with pytest.raises(UpstreamUnreachableError, match="401 Unauthorized") as failure:
+    with pytest.raises(UpstreamAnswerError, match="upstream answered 401 Unauthorized") as failure:
         await everything(read(camera.url("hunter2"), local))
+    assert failure.value.lasting
     assert "hunter2" not in failure.value.detail
-    assert f"127.0.0.1:{camera.port}" in failure.value.detail
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("refusal", "lasting"),
+    [("403 Forbidden", True), ("404 Stream Not Found", True), ("453 Not Enough Bandwidth", False), ("503 Busy", False)],
+)
+async def test_a_refusal_of_a_camera_is_its_status(
+    camera: RtspServer, local: LocalPolicy, refusal: str, *, lasting: bool
+):
+    camera.refusal = refusal
+    with pytest.raises(UpstreamAnswerError) as failure:
+        await everything(read(camera.url(), local))
+    assert failure.value.detail == f"upstream answered {refusal}"
+    assert failure.value.lasting is lasting
+
+
+@needs_ffmpeg
+async def test_a_goodbye_of_a_camera_is_the_end(camera: RtspServer, local: LocalPolicy):
+    async with asyncio.timeout(20), aclosing(read(camera.url(), local)) as items:
+        await anext(items)
+        camera.say_goodbye()
+        async for _ in items:
+            pass
+    assert children() == []
+
+
+@needs_ffmpeg
+async def test_an_end_of_rtmp_is_told_from_a_loss_and_from_a_refusal(local: LocalPolicy):
+    async with rtmp_server() as server:
+        assert len(await everything(read(server.url(), local))) > 100_000
+
+        server.ends = False
+        with pytest.raises(UpstreamLostError, match="Input/output error"):
+            await everything(read(server.url(), local))
+
+        server.ends = True
+        server.refusal = NOT_FOUND
+        with pytest.raises(UpstreamRefusedError, match=r"Server error: \*\*\* is StreamNotFound") as failure:
+            await everything(read(server.url(), local))
+        server.refusal = REJECTED
+        with pytest.raises(UpstreamRefusedError, match="Server error: not you"):
+            await everything(read(server.url(), local))
+    assert failure.value.lasting
+    with pytest.raises(UpstreamUnreachableError, match="Connection refused") as unreachable:
+        await everything(read(server.url(), local))
+    assert not unreachable.value.lasting
+
+
+@needs_ffmpeg
+async def test_a_listener_of_srt_refuses_a_passphrase_and_has_an_end(local: LocalPolicy, tmp_path: Path):
+    (tmp_path / "clip.ts").write_bytes(demo.load().content)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"srt://127.0.0.1:{free.getsockname()[1]}"
+    sent = ("-re", "-f", "mpegts", "-i", str(tmp_path / "clip.ts"), "-t", "1.5", "-c", "copy", "-f", "mpegts")
+    async with senders() as here:
+        for query, words in (
+            ("?passphrase=wrong-hunter2", "upstream refused: wrong passphrase"),
+            ("", "upstream refused: one side has a passphrase, the other has none"),
+        ):
+            listener = await here.run(*sent, f"{address}?mode=listener&passphrase=hunter2hunter2")
+            with pytest.raises(UpstreamRefusedError) as failure:
+                await everything(read(address + query, local))
+            assert failure.value.detail == words
+            listener.kill()
+            await listener.wait()
+        await here.run(*sent, f"{address}?mode=listener&passphrase=hunter2hunter2")
+        assert len(await everything(read(f"{address}?passphrase=hunter2hunter2", local))) > 20_000
 
 
 @needs_ffmpeg
