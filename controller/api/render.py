@@ -1,11 +1,10 @@
 """Domain values as documents of the API. No queries and no decisions."""
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.api import operator_schemas, schemas
-from controller.api.redaction import MASK, redact, redact_text
+from controller.api import operator_schemas, quarantined, schemas
+from controller.api.redaction import MASK, redact
 from controller.api.seen import Seen, Sighting, media_url, name_of
 from controller.domain.breaker import Breaker
 from controller.domain.controls import Control, Controls
@@ -18,8 +17,6 @@ from controller.store.history import Entry
 from controller.store.quarantine import Refusal
 from controller.store.runs import KnownCycle
 from controller.store.stats import Sample
-
-LONGEST_CHARACTER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,26 +262,17 @@ def cycle(known: KnownCycle) -> schemas.CycleDocument:
 
 def refusal(kept: Refusal) -> schemas.RefusalDocument:
     message = kept.message
-    text = _as_text(message.payload_head, is_cut=message.payload_bytes > len(message.payload_head))
+    shown = quarantined.show(message)
     return {
         "id": kept.id,
         "at": kept.at,
         "topic": message.topic,
         "reason": message.reason,
-        "payload": redact_text(text) if text is not None else base64.b64encode(message.payload_head).decode(),
-        "payload_encoding": "utf-8" if text is not None else "base64",
+        "payload": shown.text,
+        "payload_encoding": shown.encoding,
         "payload_bytes": message.payload_bytes,
+        "payload_digest": shown.digest,
     }
-
-
-def _as_text(head: bytes, *, is_cut: bool) -> str | None:
-    """Return UTF-8 as text, without a character that was cut in two at the end; None for anything else."""
-    try:
-        return head.decode()
-    except UnicodeDecodeError as error:
-        if is_cut and len(head) - error.start < LONGEST_CHARACTER_BYTES:
-            return head[: error.start].decode()
-        return None
 
 
 def _conditions(subject: Stream) -> list[schemas.ConditionDocument]:

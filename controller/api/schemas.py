@@ -345,15 +345,20 @@ class RunDocument(TypedDict):
 
 
 class RefusalDocument(TypedDict):
-    """A message that could not be read. ``payload`` is its first 4 KiB: as text when it is UTF-8, else in base64."""
+    """A message that could not be read. ``payload`` is its first 4 KiB without secrets when it is text.
+
+    Of anything else it is the first 8 bytes (``hex``), or nothing when those say words (``hidden``). The digest
+    is the SHA-256 of the first 4 KiB.
+    """
 
     id: int
     at: datetime
     topic: str
     reason: str
     payload: str
-    payload_encoding: Literal["utf-8", "base64"]
+    payload_encoding: Literal["utf-8", "hex", "hidden"]
     payload_bytes: int
+    payload_digest: str
 
 
 class RefusalList(TypedDict):

@@ -1,6 +1,7 @@
 """Whatever an announcement holds that lets somebody in is shown nowhere: no list, no answer, no figure, no log."""
 
 import asyncio
+import base64
 import json
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from tests.fakes.broker import free_port
 from tests.fakes.machine import Machine, until
 
-SECRETS = ("hush-user", "hush-word", "hush-token", "hush-header", "hush-path")
+ENCODED = base64.b64encode(b"http://hush-user:hush-word@127.0.0.1/a.ts").decode()
+SECRETS = ("hush-user", "hush-word", "hush-token", "hush-header", "hush-path", ENCODED)
 LISTS = ("/streams", "/sessions", "/viewers", "/events", "/quarantine", "/metrics", "/reconcile", "/playlist.m3u")
 
 
@@ -21,6 +23,7 @@ def announcements(port: int) -> dict[str, dict[str, object]]:
         "rtmp": {"url": f"rtmp://{login}/app/hush-path?{query}"},
         "rtsp": {"url": f"rtsp://{login}/a?{query}"},
         "refused": {"url": f"ftp://{login}/a?{query}"},
+        "encoded": {"url": ENCODED},
         "unreadable": {"url": f"http://{login}/a", "headers": {"Not a name": "hush-header"}},
     }
 
@@ -30,7 +33,7 @@ async def test_no_credential_is_shown_anywhere(station: Machine):
     wished = announcements(free_port())
     for key, upstream in wished.items():
         await station.publish(f"streams/{key}/started", {"upstreams": [upstream]})
-    taken = [key for key in wished if key not in ("refused", "unreadable")]
+    taken = [key for key in wished if key not in ("refused", "encoded", "unreadable")]
     await until(lambda: _are_live(station, taken))
     told = dict(zip(taken, await asyncio.gather(*(_watch(station, key) for key in taken)), strict=True))
     paths = list(LISTS)

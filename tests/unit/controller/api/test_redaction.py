@@ -1,8 +1,15 @@
 """Addresses are shown without what is secret in them."""
 
-import pytest
+import base64
+import zlib
+from collections.abc import Callable
+from urllib.parse import quote
 
-from controller.api.redaction import redact, redact_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.api.redaction import redact, redact_text, tells
 
 
 @pytest.mark.parametrize(
@@ -47,7 +54,57 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
         ('{"headers":{"A":"pw","B": "p\\"w"},"x":"y"}', '{"headers":{"A":"***","B": "***"},"x":"y"}'),
         ('{"headers": {"A": "pw, cut of', '{"headers": {"A": "***"'),
         ("no address at all", "no address at all"),
+        ('{"u":"http://me:p w@o/a", "v": "http://me:pw@o/b"}', '{"u":"http://***@o/a", "v": "http://***@o/b"}'),
+        (r'{"u":"http:\u002f\u002fme:p\u0022w@o/a"}', '{"u":"http://***@o/a"}'),
+        ("http%3A%2F%2Fme%3Apw%40o twice HTTP%253a%252F%252Fme%253Apw%2540o", "*** twice ***"),
+        ("connects to me:pw@o:80", "connects to ***@o:80"),
+        (
+            '{"passphrase" : "p\\"w", "Api_Key":77, "key":"cam-7"}',
+            '{"passphrase" : "***", "Api_Key":"***", "key":"cam-7"}',
+        ),
+        ("authorization: Basic abc\nkey=cam-7; passwd = pw", "authorization: ***\nkey=cam-7; passwd = ***"),
+        ("a" * 36 + " " + "a" * 37, "a" * 36 + " ***"),
+        (
+            '{"boot_id":"0193a7c4-8d1f-7b3e-9c55-0a1b2c3d4e5f","reason":"loop_detected","epoch":1732557600000}',
+            '{"boot_id":"0193a7c4-8d1f-7b3e-9c55-0a1b2c3d4e5f","reason":"loop_detected","epoch":1732557600000}',
+        ),
     ],
 )
 def test_a_message_that_could_not_be_read_is_shown_without_secrets(text: str, shown: str) -> None:
     assert redact_text(text) == shown
+
+
+PASSWORD = st.text("abcdefghijkmnpqrstuvwxyz23456789!$", min_size=8, max_size=16)
+ENCODINGS: dict[str, Callable[[bytes], str]] = {
+    "base64": lambda raw: base64.b64encode(raw).decode(),
+    "base64 for addresses": lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="),
+    "base64 in lines": lambda raw: base64.encodebytes(raw).decode(),
+    "base64, twice": lambda raw: base64.b64encode(base64.b64encode(raw)).decode(),
+    "base64 of UTF-16": lambda raw: base64.b64encode(raw.decode().encode("utf-16-le")).decode(),
+    "base64, compressed": lambda raw: base64.b64encode(zlib.compress(raw)).decode(),
+    "base32": lambda raw: base64.b32encode(raw).decode(),
+    "hex": lambda raw: raw.hex(),
+    "percent": lambda raw: quote(raw.decode(), safe=""),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(password=PASSWORD)
+def test_an_address_that_is_encoded_is_masked_as_a_whole(encoding: str, password: str) -> None:
+    hidden = ENCODINGS[encoding](f"http://me:{password}@origin/a.ts".encode())
+    shown = redact_text(f'{{"key": "cam-7", "upstreams": ["{hidden}"]}}')
+    assert shown == '{"key": "cam-7", "upstreams": ["***"]}'.replace('***"', '***\n"' * hidden.endswith("\n") or '***"')
+
+
+@pytest.mark.parametrize(
+    ("some", "is_telling"),
+    [
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00", False),
+        (b"\xffab\x00\x01c", False),
+        (b"\xff me", False),
+        (b"\xffhttp", True),
+        ("user".encode("utf-16"), True),
+    ],
+)
+def test_words_are_found_in_what_is_no_text(some: bytes, is_telling: bool) -> None:
+    assert tells(some) is is_telling
