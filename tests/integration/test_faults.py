@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import aiohttp
 import m3u8
+import psutil
 import pytest
 
 from proxy import contract
@@ -225,14 +226,18 @@ async def test_an_hls_upstream_that_never_delivers_is_given_up(proxy: Proxy, ups
     await rest(upstream, 1)
 
 
+def _answer_nothing(sock: socket.socket) -> None:
+    """Attach a filter that takes nothing: from now on this kernel is silent on that connection, as if it were gone."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+
+
 async def test_a_viewer_that_vanished_is_noticed_within_ten_seconds(proxy: Proxy, key: str):
     await proxy.ensure("demo:", key=key)
     vanished = await figure(proxy, 'penstock_proxy_viewers_dropped_total{cause="vanished"}')
     async with watching(proxy, key) as (stays, _), watching(proxy, key) as (goes, sock):
         await goes.readexactly(PACKET)
-        # A filter that takes nothing: from now on this kernel answers nothing on that connection, as if it were gone.
-        program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+        _answer_nothing(sock)
         began = time.monotonic()
 
         async def is_noticed() -> bool:
@@ -327,6 +332,65 @@ async def test_two_hundred_viewers_do_not_slow_the_answers_and_their_loss_is_not
         told.set()
     assert slowest < 1
     await until(all_are_gone, 5)
+
+
+async def test_viewers_removed_in_every_way_at_once_leave_the_service_answering(upstream: FakeUpstream):
+    slow = {"SLOW_LAG_BYTES": str(LAG_BYTES_MAX), "SLOW_PATIENCE_SECONDS": "0.5", "SLOW_MOVES_MAX": "1"}
+    async with real_proxy(**slow) as proxy, AsyncExitStack() as crowd:
+        await proxy.ensure(upstream.url("/flow"))
+
+        async def join(count: int) -> tuple[list[socket.socket], set[str]]:
+            before = {viewer.viewer_id for viewer in await viewers(proxy, "cam")}
+            joined = [await crowd.enter_async_context(watching(proxy, "cam", buffer=4096)) for _ in range(count)]
+            after = {viewer.viewer_id for viewer in await viewers(proxy, "cam")}
+            return [sock for _, sock in joined], after - before
+
+        witness, _ = await crowd.enter_async_context(watching(proxy, "cam", limit=1 << 20))
+        await join(6)  # they read nothing, and are too slow
+        (_, kicked), (reset, resetting) = await join(6), await join(6)
+        over = asyncio.Event()
+
+        async def read_on() -> None:
+            while not over.is_set():
+                assert await witness.read(1 << 20)
+
+        async def ask() -> float:
+            slowest = 0.0
+            while not over.is_set():
+                began = time.monotonic()
+                await viewers(proxy, "cam")
+                slowest = max(slowest, time.monotonic() - began)
+            return slowest
+
+        async def kick(viewer_id: str) -> int:
+            async with proxy.http.delete(f"{proxy.url}{contract.PREFIX}/viewers/{viewer_id}") as answer:
+                return answer.status
+
+        async def all_others_are_gone() -> bool:
+            return await counts(proxy, "cam") == (1, 0)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read_on())
+            asking = group.create_task(ask())
+            kicks = [group.create_task(kick(viewer_id)) for viewer_id in [*kicked, *resetting] * 2]
+            for sock in reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RDWR)
+            await until(all_others_are_gone, 5)
+            over.set()
+        assert {task.result() for task in kicks} == {204, 404}  # each was kicked twice
+        assert asking.result() < 1
+        assert await witness.readexactly(PACKET * 1000)
+        for sock in (await join(3))[0]:
+            _answer_nothing(sock)
+        assert await counts(proxy, "cam") == (4, 0)
+        os.kill(proxy.pid, signal.SIGTERM)  # while three are there who will never answer
+        await drain(witness)
+
+        async def has_ended() -> bool:
+            return not psutil.pid_exists(proxy.pid)
+
+        await until(has_ended, 5)
 
 
 async def test_two_stops_and_a_kick_at_once_are_one_end(proxy: Proxy, upstream: FakeUpstream, key: str):
