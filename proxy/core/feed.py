@@ -110,10 +110,9 @@ class Feed:
         self.closed = False
 
     def write(self, chunk: bytes, now: float, wall: float) -> int:
-        """Take bytes as they came; return how many of them were whole packets.
+        """Take bytes as they came; return how many of them were whole packets, or all of a fragment.
 
-        After a break they reach the readers from the first random access point on. Within a fragment they are appended
-        as they are; otherwise, after fragments, raise UpstreamContentError.
+        After a break they reach the readers from the first random access point on. Fragments: see Fragments.write.
         """
         self.bytes_in += len(chunk)
         if self._fragments is not None:
@@ -356,6 +355,7 @@ class Feed:
         taken = fragments.write(chunk, now)
         self.newest_at = now
         self._expire()
+        fragments.forget()
         return taken
 
     def _announce(self, packets: bytes, broken: _Break, now: float) -> bytes:

@@ -55,18 +55,21 @@ class Fragments:
         if renewed:
             self._current = self._pending
             self._initialisations[segment.sequence] = self._pending
-        self._forget()
+        self.forget()
         return segment
 
     def abandon(self) -> None:
         """Of the segment that is being written no more will come."""
         self._start = None
 
+    def forget(self) -> None:
+        """Drop the initialisations that no segment needs, but the newest: the next segment may go on with it."""
+        if len(self._initialisations) < 2:
+            return
+        needed = {segment.initialisation for segment in self._cutter.kept} | {max(self._initialisations)}
+        for number in self._initialisations.keys() - needed:
+            del self._initialisations[number]
+
     def initialisation(self, number: int) -> bytes | None:
         """Return the initialisation that begins to hold with that segment, while one that needs it is kept."""
         return self._initialisations.get(number)
-
-    def _forget(self) -> None:
-        needed = {segment.initialisation for segment in self._cutter.kept}
-        for number in [number for number in self._initialisations if number not in needed]:
-            del self._initialisations[number]

@@ -290,15 +290,17 @@ def attributes(text: str) -> dict[str, str]:
 
 
 def _number(text: str, what: str) -> int:
-    if not _NUMBER.fullmatch(text.strip()):
+    stripped = text.strip()  # of more than ``int`` would: U+001C to U+001F, too
+    if not _NUMBER.fullmatch(stripped):
         raise UpstreamContentError(f"the playlist has a {what} that cannot be read")
-    return int(text)
+    return int(stripped)
 
 
 def _seconds(text: str) -> float:
-    if not _SECONDS.fullmatch(text.strip()):
+    stripped = text.strip()
+    if not _SECONDS.fullmatch(stripped):
         raise UpstreamContentError("the playlist has a duration that cannot be read")
-    return float(text)
+    return float(stripped)
 
 
 def _part(text: str, end_of_last: int) -> Part:

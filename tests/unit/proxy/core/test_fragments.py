@@ -118,6 +118,17 @@ def test_what_the_ring_drops_while_a_segment_is_written_is_listed_no_longer() ->
     assert one.playlist() is None
 
 
+def test_initialisations_go_with_what_the_ring_drops_while_a_segment_is_written() -> None:
+    one = feed()
+    pour(one, b"a", 0.0)
+    pour(one, b"b", 1.0, initialisation=SECOND)
+    one.begin_fragment(SECOND, NOON + 60)
+    one.write(b"c", 60.0, NOON + 60)
+    assert (one.initialisation(1000), one.initialisation(1001)) == (None, SECOND)
+    one.end_fragment(2.0)
+    assert listed(one).segments[0].init_section.uri == "1001.mp4?v=t"
+
+
 def test_the_ring_remembers_as_long_as_long_segments_need() -> None:
     one = feed()
     for number in range(6):

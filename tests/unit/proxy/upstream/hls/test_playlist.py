@@ -199,3 +199,10 @@ def test_another_parser_reads_the_same(first: int, told: list[tuple[int, bool, b
     assert [one.part and f"{one.part.size}@{one.part.offset}" for one in ours.segments] == [
         one.byterange for one in theirs.segments
     ]
+
+
+def test_numbers_among_separators_are_read_or_refused() -> None:
+    """What ``str.strip`` takes off is more than ``float`` and ``int`` do; the fuzzer found it."""
+    read = playlist.parse("#EXTM3U\n#EXT-X-TARGETDURATION:\x1e5\n#EXTINF:\x1e4.5,\na.ts\n")
+    assert isinstance(read, MediaPlaylist)
+    assert (read.target_seconds, read.segments[0].seconds) == (5, 4.5)
