@@ -6,19 +6,20 @@ fragmented MP4, which are listed as they came and cannot be joined within.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, partial
 from typing import Final
 
-from proxy.core import mpegts, stills
+from proxy.core import limit, splice, stills
 from proxy.core.aligner import Aligner
 from proxy.core.fragments import Fragments
 from proxy.core.loops import Loops
 from proxy.core.mpegts import NULL_PACKET, Indexer, RandomAccess
 from proxy.core.onset import BLIND_SECONDS, Onset
-from proxy.core.playlist import Cutter, MediaSegment, Playlists
+from proxy.core.playlist import FIRST_SECONDS_MAX, Cutter, MediaSegment, Playlists
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import NewSegment, Ring
+from proxy.core.splice import Break
 from proxy.core.stills import Still
 from proxy.core.unread import Arrival, Unread
 from proxy.errors import UpstreamContentError
@@ -26,12 +27,12 @@ from proxy.errors import UpstreamContentError
 BLIND_STEP_SECONDS: Final = 1.0
 RETENTION_SECONDS: Final = 20.0
 """Without HLS the ring keeps about this much, however large it may be."""
+FIRST_KEPT_SECONDS: Final = FIRST_SECONDS_MAX * 1.2
+"""With HLS, enough for a first segment that waits for a key picture."""
 SPARE_SEGMENTS: Final = 3
 """Segments kept behind the playlist's window, for clients with an older playlist."""
 OPEN_SHARE: Final = 4
-"""An HLS segment that fills this part of the ring is cut wherever it stands."""
-BREAK_SECONDS: Final = 30.0
-"""After a break, PIDs that show up within this time are announced as jumped. Service tables come every ten."""
+"""An HLS segment that fills this part of the ring is ended before its next random access point."""
 LEAD_READ_BYTES: Final = 8192 * PACKET_BYTES
 """Before and after the place where a moved viewer goes on, so much is looked at for what runs in the stream."""
 KEEPALIVE_PACKETS: Final = 7
@@ -42,14 +43,6 @@ class Medium(StrEnum):
 
     TS = "MPEG-TS"
     MP4 = "fragmented MP4"
-
-
-@dataclass(slots=True)
-class _Break:
-    """A new connection's first moments: which PIDs have been announced, and until when to look."""
-
-    until: float | None = None
-    known: frozenset[int] = frozenset()
 
 
 class Feed:
@@ -66,7 +59,7 @@ class Feed:
         blind_seconds: float = BLIND_SECONDS,
         discontinuities: int = 0,
     ) -> None:
-        kept_seconds = (window_segments + SPARE_SEGMENTS) * segment_seconds if hls else 0.0
+        kept_seconds = max((window_segments + SPARE_SEGMENTS) * segment_seconds, FIRST_KEPT_SECONDS) if hls else 0.0
         self.ring = Ring(
             bytes_max=ring_bytes_max,
             seconds_max=max(RETENTION_SECONDS, kept_seconds),
@@ -88,7 +81,7 @@ class Feed:
         self._unread = Unread()
         """What the index has not seen. Whatever is asked of it is answered when it has."""
         self._fragments: Fragments | None = None
-        self._break: _Break | None = None
+        self._break: Break | None = None
         self._onset: Onset | None = None
         """Holds a new connection's bytes back until a picture can begin."""
         self._hopeful_since: float | None = None
@@ -128,7 +121,7 @@ class Feed:
             self._append(packets, now, wall)
         return len(packets)
 
-    def begin_fragment(self, initialisation: bytes, wall: float) -> None:
+    def begin_fragment(self, initialisation: bytes, wall: float, *, target_seconds: float = 0.0) -> None:
         """What is written next is a segment of fragmented MP4; raise UpstreamContentError when it cannot be served."""
         if self._fragments is None:
             if self._hls is None:
@@ -136,7 +129,7 @@ class Feed:
             if self.ring.head:
                 raise UpstreamContentError("upstream sends fragmented MP4 after MPEG-TS; its viewers cannot follow")
             self._fragments = Fragments(self.ring, self._hls, bytes_max=self._open_bytes_max)
-        self._fragments.begin(initialisation, wall)
+        self._fragments.begin(initialisation, wall, target_seconds=target_seconds)
 
     def end_fragment(self, seconds: float) -> None:
         """The segment is whole, and plays for so long."""
@@ -169,7 +162,7 @@ class Feed:
         self._hopeful_since = None
         if self.loops is not None:
             self.loops.interrupt()
-        self._break = _Break()
+        self._break = Break()
         self._onset = Onset(self._aligner, blind_seconds=self._blind_seconds)
 
     def follow(self, former: "Feed") -> None:
@@ -200,7 +193,8 @@ class Feed:
 
     def _append(self, packets: bytes, now: float, wall: float) -> None:
         if self._break is not None:
-            packets = self._announce(packets, self._break, now)
+            packets = self._break.announce(packets, now)
+            self._break = None if self._break.is_over else self._break
         self._unread.add(packets, Arrival(self.ring.head, now, wall))
         self.ring.append(packets, now)
         if self._unread.is_full or self.ring.newest_point is None:
@@ -219,9 +213,12 @@ class Feed:
         if self.loops is not None:
             self.loops.see(self._indexer.pictures, [point.position for point in points], now)
         for point in points:
-            self._add(point)
+            self.ring.add_point(point)
+        if self._hls is not None:
+            end = self._indexer.reached(arrivals[0].position + len(packets))
+            places = cache(partial(self._indexer.places, packets, arrivals))
+            limit.pass_by(self._hls, points, end, places, bytes_max=self._open_bytes_max)
         self._help_blindly(arrivals[0].position, now, wall)
-        self._limit_open_segment(now, wall)
         self._expire()
 
     def keepalive(self, now: float, packets: int = KEEPALIVE_PACKETS) -> int:
@@ -319,10 +316,10 @@ class Feed:
         """Return the packets to put between what a moved viewer has had and ``point``: the jump, told, and tables."""
         if self._lead[0] != point.position:
             following = self.ring.read(point.position, LEAD_READ_BYTES) or b""
-            announced, known = mpegts.splice(point.prefix + following)
+            announced, known = splice.announce(point.prefix + following)
             begin = max(self.ring.tail, point.position - LEAD_READ_BYTES)
             preceding = self.ring.read(begin, point.position - begin) or b""
-            self._lead = point.position, announced + mpegts.splice_silent(preceding, known) + point.prefix
+            self._lead = point.position, announced + splice.announce_silent(preceding, known) + point.prefix
         return self._lead[1]
 
     def playlist(self, query: str = "", *, ended: bool = False) -> str | None:
@@ -358,15 +355,6 @@ class Feed:
         fragments.forget()
         return taken
 
-    def _announce(self, packets: bytes, broken: _Break, now: float) -> bytes:
-        """Put packets that tell of the break before the first ones of every PID of a new connection."""
-        if broken.until is None:
-            broken.until = now + BREAK_SECONDS
-        announced, broken.known = mpegts.splice(packets, broken.known)
-        if now >= broken.until:
-            self._break = None
-        return announced + packets
-
     def _add(self, point: RandomAccess) -> None:
         self.ring.add_point(point)
         if self._hls is not None:
@@ -387,12 +375,6 @@ class Feed:
         patience = self._blind_seconds if newest is None else BLIND_STEP_SECONDS + newest.at - self._hopeful_since
         if now - self._hopeful_since >= patience:
             self._add(self._indexer.blind(position, now, wall))
-
-    def _limit_open_segment(self, now: float, wall: float) -> None:
-        """Cut an HLS segment that would fill the ring before its next random access point."""
-        opened = self._hls.open_position if self._hls is not None else None
-        if self._hls is not None and opened is not None and self.ring.head - opened > self._open_bytes_max:
-            self._hls.reach(self._indexer.blind(self.ring.head, now, wall), force=True)
 
     def _expire(self) -> None:
         if self._hls is not None:

@@ -2,7 +2,7 @@
 
 Pure. Whoever made them cut them where players may begin and said how long they play; here they are whole or they are
 not there. Each is listed with the initialisation that it needs, which is kept beside the ring as long as a segment
-refers to it.
+refers to it. Their makers also said how long the longest will be, so that this can be declared with the first one.
 """
 
 from typing import Final
@@ -28,10 +28,11 @@ class Fragments:
         self._current: bytes | None = None
         self._initialisations: dict[int, bytes] = {}
 
-    def begin(self, initialisation: bytes, wall: float) -> None:
+    def begin(self, initialisation: bytes, wall: float, *, target_seconds: float = 0.0) -> None:
         """What is written next is a segment; raise UpstreamContentError when its initialisation is too large."""
         if len(initialisation) > INITIALISATION_BYTES_MAX:
             raise UpstreamContentError(f"an initialisation of more than {INITIALISATION_BYTES_MAX} bytes")
+        self._cutter.expect(target_seconds)
         self._start = self._ring.head
         self._wall = wall
         self._pending = initialisation

@@ -1,24 +1,27 @@
-"""MPEG-TS: find among packets where a viewer may join, and tell of jumps (ISO/IEC 13818-1, 2.4.3).
+"""MPEG-TS: find among packets where a viewer may join (ISO/IEC 13818-1, 2.4.3).
 
 Pure, and fast where every byte passes: packets are looked at column by column (``packets[1::188]``, translate, find),
 so Python touches only tables and the first packets of pictures, never each packet. What is found does not depend on
 how the bytes were cut into chunks.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.core import pictures, psi
 from proxy.core.columns import Columns
-from proxy.core.psi import PACKET_BYTES, PID_NULL, PID_PAT, SYNC, Codec, Sections, Tables
+from proxy.core.psi import PACKET_BYTES, PID_PAT, SYNC, Codec, Sections, Tables
 from proxy.core.unread import Arrival, arrival_of
 
 UNIT_PACKETS_MAX: Final = 8
 """So many packets of a picture are read before it is judged by what has been seen."""
 PICTURE_HEAD_BYTES: Final = 96
 """So much of every picture is shown to those who compare: less than fits into the packet that it begins in."""
-SPLICE_PIDS_MAX: Final = 64
+PICTURE_SECONDS: Final = 1.0
+"""So long the newest picture tells how far the media has come; then the clock does, as without any pictures."""
+PCR_HZ: Final = 27_000_000
 _HAS_FIELD: Final = bytes(value >> 5 & 1 for value in range(256))
 _HAS_PCR: Final = bytes(value >> 4 & 1 for value in range(256))
 NULL_PACKET: Final = bytes((SYNC, 0x1F, 0xFF, 0x10)) + b"\xff" * 184
@@ -80,10 +83,22 @@ class _Scan:
         return self.arrivals[0].position
 
 
+class _Place(NamedTuple):
+    """Where something could be cut that nobody can join: at a picture, at a clock, or at the end of what has come."""
+
+    position: int
+    pts: int | None
+    pcr: int | None
+    arrival: Arrival
+
+
 class Indexer:
     """Follows the tables and finds the random access points of one unbroken run of packets."""
 
-    __slots__ = ("_assemblers", "_pat_parts", "_pcr_pid", "_units", "pcr", "pictures", "reference", "tables")
+    __slots__ = (
+        *("_assemblers", "_before", "_newest", "_pat_parts", "_pcr_pid", "_stamps", "_units"),
+        *("pcr", "pictures", "reference", "tables"),
+    )
 
     def __init__(self) -> None:
         self.tables = Tables()
@@ -92,6 +107,11 @@ class Indexer:
         self.pictures: list[tuple[int, bytes]] = []
         """Where the pictures that the last scan saw begin, and their first bytes, without time stamps."""
         self.pcr: int | None = None
+        self._stamps: list[tuple[int, int]] = []
+        """Where pictures of the last scan begin, and their time stamps."""
+        self._newest: _Place | None = None
+        self._before: _Place | None = None
+        """The newest place of the last scan, and of the one before."""
         self._pcr_pid: int | None = None
         self._assemblers: dict[int, Sections] = {PID_PAT: Sections()}
         self._pat_parts: dict[int, bytes] = {}
@@ -104,18 +124,57 @@ class Indexer:
         """
         opened = {pid for pid, sections in self._assemblers.items() if sections.is_open}
         scan = _Scan(packets, Columns(packets), arrivals, [], opened)
-        self.pictures = []
+        self.pictures, self._stamps = [], []
         for pid in tuple(self._units):
             self._follow(scan, pid, scan.columns.first(pid, 0))
         index = 0
         while index < scan.columns.count:
             index = self._scan_unchanged(scan, index)
         self.pcr = self._clock(packets)
+        self._before = self._newest
+        if self._stamps:
+            self._newest = _Place(*self._stamps[-1], self.pcr, arrivals[-1])
+        elif not self._is_fresh(self._newest, arrivals[-1]):
+            self._newest = _Place(scan.position + len(packets), None, self.pcr, arrivals[-1])
         return scan.found
 
     def blind(self, position: int, now: float, wall: float) -> RandomAccess:
         """Return a point at a place that is not known to be one: better a late picture than none."""
         return RandomAccess(position, self.tables.packets(), None, self.pcr, now, wall, blind=True)
+
+    def _is_fresh(self, place: _Place | None, arrival: Arrival) -> bool:
+        """Whether this is a picture, and the next one may well be on its way."""
+        if place is None or place.pts is None:
+            return False
+        if self.pcr is None or place.pcr is None:
+            return arrival.now - place.arrival.now <= PICTURE_SECONDS
+        return 0 <= self.pcr - place.pcr <= PICTURE_SECONDS * PCR_HZ
+
+    def reached(self, position: int) -> RandomAccess:
+        """Return how far the media has come with the last scan, which ended at ``position``; nobody can join there."""
+        assert self._newest is not None
+        _, pts, _, (_, now, wall) = self._newest
+        return RandomAccess(position, b"", pts, self.pcr, now, wall, blind=True)
+
+    def places(self, packets: bytes, arrivals: Sequence[Arrival]) -> list[RandomAccess]:
+        """Return where a media segment could be cut blindly in the last scan, whose packets these were; in order.
+
+        That is where its pictures begin; if none has a time stamp, where its clocks are; without any, where each
+        chunk begins. The newest such place of the scan before comes first.
+        """
+        clocks = [] if self._pcr_pid is None else list(_clocks(packets, self._pcr_pid))
+        found: list[tuple[int, int | None]] = [*self._stamps]
+        if not found:
+            found = [(arrivals[0].position + index * PACKET_BYTES, None) for index, _ in clocks]
+        if not found:
+            found = [(arrival.position, None) for arrival in arrivals]
+        prefix = self.tables.packets()
+        places = [self._before] if self._before is not None else []
+        for position, pts in found:
+            index = bisect_right(clocks, (position - arrivals[0].position) // PACKET_BYTES, key=_index)
+            pcr = clocks[index - 1][1] if index else places[0].pcr if places else None
+            places.append(_Place(position, pts, pcr, arrival_of(position, arrivals)))
+        return [RandomAccess(at, prefix, pts, pcr, came.now, came.wall, blind=True) for at, pts, pcr, came in places]
 
     def _scan_unchanged(self, scan: _Scan, index: int) -> int:
         """Visit tables and pictures from ``index`` until the tables change; return where to go on."""
@@ -181,12 +240,15 @@ class Indexer:
             return
         skip = 9 + body[8] if readable else 0
         at = scan.position + hit * PACKET_BYTES
+        pts = _pts(body) if readable else None
         self.pictures.append((at, body[skip : skip + PICTURE_HEAD_BYTES]))
+        if pts is not None:
+            self._stamps.append((at, pts))
         unit = _Unit(
             position=at,
             tables=self.tables,
             codec=Codec.OTHER if marked else reference.codec,  # a mark settles it, whatever the codec
-            pts=_pts(body) if readable else None,
+            pts=pts,
             arrival=arrival_of(at, scan.arrivals),
             skip=skip,
         )
@@ -222,43 +284,42 @@ class Indexer:
 
 def last_pcr(packets: bytes, pid: int) -> int | None:
     """Return the newest programme clock of ``pid`` in these packets, in 27 MHz ticks."""
-    has_field, has_pcr = packets[3::PACKET_BYTES].translate(_HAS_FIELD), packets[5::PACKET_BYTES].translate(_HAS_PCR)
-    column = (int.from_bytes(has_field) & int.from_bytes(has_pcr)).to_bytes(len(has_field))
+    column = _clocked(packets)
     index = column.rfind(1)
     while index >= 0:
-        at = index * PACKET_BYTES
-        if packets[at + 4] and (packets[at + 1] & 0x1F) << 8 | packets[at + 2] == pid:
-            base = int.from_bytes(packets[at + 6 : at + 10]) << 1 | packets[at + 10] >> 7
-            return base * 300 + ((packets[at + 10] & 1) << 8 | packets[at + 11])
+        pcr = _pcr(packets, index * PACKET_BYTES, pid)
+        if pcr is not None:
+            return pcr
         index = column.rfind(1, 0, index)
     return None
 
 
-def splice(packets: bytes, known: frozenset[int] = frozenset()) -> tuple[bytes, frozenset[int]]:
-    """Return packets that announce a jump on every PID in ``packets`` but the ``known`` ones, and all PIDs so far.
-
-    Each carries the discontinuity indicator and no payload (2.4.3.5), with the counter that the PID's first packet
-    continues, so that a decoder takes the jump for what it is. They go in front of ``packets``.
-    """
-    columns = Columns(packets)
-    announced = []
-    pids = columns.pids() - {PID_NULL} - known
-    for pid in sorted(pids)[:SPLICE_PIDS_MAX]:
-        control = columns.packet(columns.first(pid, 0))[3]
-        announced.append(_announcement(pid, control - (1 if control & 0x10 else 0)))
-    return b"".join(announced), known | pids
+def _clocks(packets: bytes, pid: int) -> Iterator[tuple[int, int]]:
+    """Yield all of them, each with the index of its packet."""
+    column = _clocked(packets)
+    index = column.find(1)
+    while index >= 0:
+        pcr = _pcr(packets, index * PACKET_BYTES, pid)
+        if pcr is not None:
+            yield index, pcr
+        index = column.find(1, index + 1)
 
 
-def splice_silent(preceding: bytes, known: frozenset[int]) -> bytes:
-    """Return the same for PIDs that have not been seen behind a jump, but in these packets before its target."""
-    columns = Columns(preceding)
-    pids = columns.pids() - {PID_NULL} - known
-    announced = [_announcement(pid, columns.packet(columns.last(pid))[3]) for pid in sorted(pids)[:SPLICE_PIDS_MAX]]
-    return b"".join(announced)
+def _clocked(packets: bytes) -> bytes:
+    """Return a column that has 1 for packets that may carry a programme clock."""
+    has_field, has_pcr = packets[3::PACKET_BYTES].translate(_HAS_FIELD), packets[5::PACKET_BYTES].translate(_HAS_PCR)
+    return (int.from_bytes(has_field) & int.from_bytes(has_pcr)).to_bytes(len(has_field))
 
 
-def _announcement(pid: int, counter: int) -> bytes:
-    return bytes((SYNC, pid >> 8, pid & 0xFF, 0x20 | counter & 0x0F, 183, 0x80)) + b"\xff" * 182
+def _pcr(packets: bytes, at: int, pid: int) -> int | None:
+    if not packets[at + 4] or (packets[at + 1] & 0x1F) << 8 | packets[at + 2] != pid:
+        return None
+    base = int.from_bytes(packets[at + 6 : at + 10]) << 1 | packets[at + 10] >> 7
+    return base * 300 + ((packets[at + 10] & 1) << 8 | packets[at + 11])
+
+
+def _index(clock: tuple[int, int]) -> int:
+    return clock[0]
 
 
 def _pts(body: bytes) -> int | None:

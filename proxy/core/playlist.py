@@ -3,6 +3,9 @@
 Pure. A media segment is a range of ring positions and the tables to put before it, never a copy. Ranges need not
 touch: what lies between a break of the upstream and the next random access point belongs to no segment. Segments of
 fragmented MP4 come cut by others, and are listed as they came, with the initialisation that they need.
+
+The target duration is declared with the first segment and never changes (RFC 8216, 6.2.1). That segments get no
+longer is the business of ``proxy.core.limit``; whatever comes, none is listed as longer (4.3.3.1).
 """
 
 import math
@@ -12,11 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from proxy.core.mpegts import RandomAccess
+from proxy.core.mpegts import PCR_HZ, RandomAccess
 
 PTS_HZ: Final = 90_000
 PTS_CYCLE: Final = 1 << 33
-PCR_HZ: Final = 27_000_000
 PCR_CYCLE: Final = PTS_CYCLE * 300
 SECONDS_MAX: Final = 120.0
 """A media clock that moved further than this within one segment has jumped."""
@@ -35,6 +37,12 @@ QUERY_MARK: Final = "\0"
 """Stands for each viewer's own query in the playlist that is written for all."""
 ROUNDING: Final = 0.01
 """Of a count of places to cut: times are rounded to ticks."""
+SPARE_SECONDS: Final = 0.4
+"""A target leaves at least so much to segments that get a little longer than the first ones: 10.01 s need no 11."""
+FIRST_SECONDS_MAX: Final = 30.0
+"""So long the first segment waits for a key picture: no target needs to be higher for those cut here."""
+TARGET_SECONDS_MAX: Final = 120
+"""Nor for those that come cut: who says that a segment takes an hour is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,10 @@ class Cutter:
         self._segment_seconds = segment_seconds
         self.window_segments = window_segments
         self._kept: deque[MediaSegment] = deque(maxlen=max(KEPT_SEGMENTS_MAX, 2 * window_segments))
-        self._open: RandomAccess | None = None
+        self.opened: RandomAccess | None = None
+        """Where the open segment begins."""
+        self.spare: RandomAccess | None = None
+        """The newest key picture in the open segment: it could have ended there."""
         self._newest: RandomAccess | None = None
         self._open_wall = 0.0
         self._broken = False
@@ -80,36 +91,72 @@ class Cutter:
         self._count = 0
         self.discontinuities = discontinuities
         self.target_seconds = max(1, round_half_up(segment_seconds))
+        self._is_declared = False
+
+    @property
+    def declared_seconds(self) -> int | None:
+        """The target that playlists have shown, which holds for all that follow; None while none has been shown."""
+        return self.target_seconds if self._is_declared else None
+
+    def declare(self, target_seconds: int) -> None:
+        """Hold to a target that has been shown elsewhere."""
+        self.target_seconds = target_seconds
+        self._is_declared = True
+
+    def expect(self, seconds: float) -> None:
+        """Segments of this length will come: declare a target that they need, if it is not too late."""
+        if not self._is_declared:
+            self.target_seconds = max(self.target_seconds, min(target_of(seconds), TARGET_SECONDS_MAX))
+
+    @property
+    def seconds_max(self) -> float:
+        """How long the open segment may get."""
+        return longest_of(self.target_seconds) if self._is_declared else FIRST_SECONDS_MAX
 
     def reach(self, point: RandomAccess, *, force: bool = False) -> None:
         """A place to cut has come: end the open segment there if it is long enough, or by ``force``."""
-        self._foresee(point)
-        if self._open is None:
+        if not force:
+            self._foresee(point)
+        if self.opened is None:
             self._begin(point, point.wall)
-            return
-        seconds, jumped = elapsed(self._open, point)
-        quick = self._count < QUICK_SEGMENTS
-        wanted = min(EARLY * self._segment_seconds, QUICK_SECONDS if quick else SECONDS_MAX)
-        if force or jumped or seconds >= wanted:
-            self._end(point.position, seconds)
+        elif point.position > self.opened.position:
+            self._reach(self.opened, point, force=force)
+        elif point.position == self.opened.position and not point.blind:
+            self.opened = point  # it was cut here before anybody knew that this is a key picture
+
+    def _reach(self, opened: RandomAccess, point: RandomAccess, *, force: bool) -> None:
+        seconds, jumped = elapsed(opened, point)
+        if seconds > self.seconds_max:  # nobody could cut in between: the clock leapt
+            seconds, jumped = min(max(0.001, point.at - opened.at), self.seconds_max), True
+        if force or jumped or seconds >= self._wanted_seconds(opened, point):
+            self._end(opened, point.position, seconds)
             self._broken = jumped
             self._begin(point, point.wall if jumped else self._open_wall + seconds)
+        elif not point.blind:
+            self.spare = point
+
+    def _wanted_seconds(self, opened: RandomAccess, point: RandomAccess) -> float:
+        if opened.blind and not point.blind:
+            return 0.0  # whoever joins at the next segment has a picture at once, as it should be
+        if self._count < QUICK_SEGMENTS:
+            return min(EARLY * self._segment_seconds, QUICK_SECONDS)
+        longest = self.target_seconds if self._is_declared else SECONDS_MAX
+        return EARLY * min(self._segment_seconds, longest)
 
     def _foresee(self, point: RandomAccess) -> None:
-        """Declare the target that segments will need if places to cut go on to come as they do.
-
-        A playlist may not change its target (RFC 8216, 6.2.1), and the first ones list segments that are cut early.
-        """
+        """Expect what segments will need if places to cut go on to come as they do: the first ones are cut early."""
+        if self._is_declared:
+            return
         gap, jumped = elapsed(self._newest, point) if self._newest is not None else (0.0, True)
         self._newest = point
-        if not jumped and gap > 0:
-            needed = math.ceil(EARLY * self._segment_seconds / gap - ROUNDING) * gap
-            self.target_seconds = max(self.target_seconds, round_half_up(needed))
+        if not jumped and 0 < gap <= FIRST_SECONDS_MAX:
+            self.expect(math.ceil(EARLY * self._segment_seconds / gap - ROUNDING) * gap)
 
     def add(self, start: int, end: int, *, seconds: float, wall: float, renewed: bool) -> MediaSegment:
         """List a segment that was cut elsewhere; ``renewed``: its initialisation is another than the last one's.
 
-        ``wall``, when it came, counts for the first one and after a break; the others follow by their durations.
+        ``wall``, when it came, counts for the first one and after a break; the others follow by their durations. One
+        that is longer than the target allows is listed as if it were as long as that.
         """
         if not self._count or self._broken:
             self._open_wall = wall
@@ -124,7 +171,8 @@ class Cutter:
     def follow(self, former: "Cutter") -> None:
         """Go on where another list, which has been interrupted, ended: it will not be shown any more."""
         self._sequence, self._broken, self.discontinuities = former.state
-        self.target_seconds = max(self.target_seconds, former.target_seconds)
+        if former.declared_seconds is not None:
+            self.declare(former.declared_seconds)
 
     @property
     def state(self) -> tuple[int, bool, int]:
@@ -133,23 +181,19 @@ class Cutter:
 
     def interrupt(self, position: int, now: float, pcr: int | None) -> None:
         """What follows ``position`` does not continue what came before: end the open segment here."""
-        if self._open is not None and position > self._open.position:
-            seconds = clock_seconds(self._open.pcr, pcr, PCR_HZ, PCR_CYCLE)
-            self._end(position, max(0.001, now - self._open.at) if seconds is None else seconds)
-        self._open = self._newest = None
+        if self.opened is not None and position > self.opened.position:
+            seconds = clock_seconds(self.opened.pcr, pcr, PCR_HZ, PCR_CYCLE)
+            self._end(self.opened, position, max(0.001, now - self.opened.at) if seconds is None else seconds)
+        self.opened = self.spare = self._newest = None
         self._broken = self._count > 0
 
     def expire(self, tail: int) -> None:
         """Forget the segments whose bytes the ring has dropped, the open one included."""
         while self._kept and self._kept[0].start < tail:
             self._kept.popleft()
-        if self._open is not None and self._open.position < tail:
-            self._open = None
+        if self.opened is not None and self.opened.position < tail:
+            self.opened = self.spare = None
             self._broken = self._count > 0
-
-    @property
-    def open_position(self) -> int | None:
-        return None if self._open is None else self._open.position
 
     def find(self, sequence: int) -> MediaSegment | None:
         """Return a segment that can still be read, listed or not."""
@@ -167,23 +211,24 @@ class Cutter:
         return tuple(self._kept)[-self.window_segments :]
 
     def _begin(self, point: RandomAccess, wall: float) -> None:
-        self._open = point
+        self.opened, self.spare = point, None
         self._open_wall = wall
         if self._sequence < 0:
             self._sequence = first_number(wall)
 
-    def _end(self, position: int, seconds: float) -> None:
-        assert self._open is not None
-        self._append(self._open.position, position, self._open.prefix, seconds, None)
+    def _end(self, opened: RandomAccess, position: int, seconds: float) -> None:
+        self._append(opened.position, position, opened.prefix, seconds, None)
 
     def _append(self, start: int, end: int, prefix: bytes, seconds: float, initialisation: int | None) -> None:
+        self.expect(seconds)
+        self._is_declared = True
         self._kept.append(
             MediaSegment(
                 self._sequence,
                 start,
                 end,
                 prefix,
-                seconds,
+                seconds if seconds <= longest_of(self.target_seconds) else self.target_seconds,
                 self._open_wall,
                 self._broken,
                 self.discontinuities,
@@ -194,7 +239,6 @@ class Cutter:
         self._broken = False
         self._sequence += 1
         self._count += 1
-        self.target_seconds = max(self.target_seconds, round_half_up(float(f"{seconds:.3f}")))
 
 
 def first_number(wall: float) -> int:
@@ -238,6 +282,16 @@ def clock_seconds(start: int | None, end: int | None, hertz: int, cycle: int) ->
         return None
     seconds = (end - start) % cycle / hertz
     return seconds if 0 < seconds <= SECONDS_MAX else None
+
+
+def target_of(seconds: float) -> int:
+    """Return the lowest target for segments of about so many seconds."""
+    return math.ceil(seconds + SPARE_SECONDS - 0.5)
+
+
+def longest_of(target_seconds: int) -> float:
+    """Return the longest duration that, written with three decimals and rounded, is not above the target."""
+    return target_seconds + 0.499
 
 
 def round_half_up(seconds: float) -> int:

@@ -70,7 +70,7 @@ class Session:
             hold_seconds=ports.limits.start_hold_seconds,
             now=ports.now,
         )
-        self._feeds = Feeds(ports.new_feed)
+        self._feeds = Feeds(ports.new_feed, ports.now)
         hooks = PullHooks(
             on_media=self._on_media,
             on_state=self._tell,

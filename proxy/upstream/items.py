@@ -41,6 +41,8 @@ class FragmentBegins:
     """The next bytes are one segment of fragmented MP4, to be read with this initialisation; all others are MPEG-TS."""
 
     initialisation: bytes
+    target_seconds: float = 0.0
+    """None of the segments is to be longer; 0 when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ class Pull:
             self._change_over(line)
             self._discontinue()
         self._aim(line, Medium.MP4)
-        self._feed.begin_fragment(item.initialisation, wall_time())
+        self._feed.begin_fragment(item.initialisation, wall_time(), target_seconds=item.target_seconds)
 
     def _aim(self, line: Line, medium: Medium) -> None:
         """What comes next is of this medium."""

@@ -28,12 +28,14 @@ MIB = 1024 * 1024
 
 
 @cache
-def clip(seconds: float = 20, codec: str = "libx264", *, audio_only: bool = False, bitrate: str = "1M") -> bytes:
-    """Return MPEG-TS with a key frame every second, made by ffmpeg."""
+def clip(
+    seconds: float = 20, codec: str = "libx264", *, audio_only: bool = False, bitrate: str = "1M", group: int = 25
+) -> bytes:
+    """Return MPEG-TS of 25 pictures a second with a key picture in every ``group``, made by ffmpeg."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is missing: apt-get install ffmpeg")
     video = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
-    coding = ["-c:v", codec, "-g", "25", "-b:v", bitrate]
+    coding = ["-c:v", codec, "-g", str(group), "-b:v", bitrate]
     rate = ["-minrate", bitrate, "-maxrate", bitrate, "-bufsize", bitrate, "-x264-params", "nal-hrd=cbr"]
     extra = {
         "libx264": ["-preset", "ultrafast", *rate],

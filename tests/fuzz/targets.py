@@ -56,6 +56,8 @@ class Play:
             ring_bytes_max=RING_BYTES, new_segment=MemorySegment, hls=True, segment_seconds=1.0, window_segments=3
         )
         self.now = 0.0
+        self.targets: set[float] = set()
+        """That playlists have shown."""
 
     def write(self, media: bytes, chunk_bytes: int = 0) -> None:
         size = chunk_bytes or len(media) or 1
@@ -102,7 +104,13 @@ class Play:
             listed = playlist.parse(text)
             assert isinstance(listed, playlist.MediaPlaylist)
             assert 1 <= len(listed.segments) <= 3
-            assert all(int(one.seconds + 0.5) <= listed.target_seconds for one in listed.segments)
+            self.keep(listed)
+
+    def keep(self, shown: playlist.MediaPlaylist) -> None:
+        """See that there is one target in all playlists, and no segment that is longer."""
+        self.targets.add(shown.target_seconds)
+        assert len(self.targets) == 1
+        assert all(int(one.seconds + 0.5) <= shown.target_seconds for one in shown.segments)
 
 
 def _assert_packets(media: bytes) -> None:
@@ -203,7 +211,8 @@ def fragments(data: bytes) -> None:
 
 
 def _begin(script: Script, play: Play) -> None:
-    play.feed.begin_fragment(bytes((script.byte() % 4,)), 1000.0 + play.now)
+    initialisation, target_seconds = bytes((script.byte() % 4,)), script.byte() / 4
+    play.feed.begin_fragment(initialisation, 1000.0 + play.now, target_seconds=target_seconds)
 
 
 def _more(script: Script, play: Play) -> None:
@@ -223,13 +232,14 @@ def _read_fragments(_script: Script, play: Play) -> None:
     assert feed.joinable is (text is not None)
     listed = playlist.parse(text or "#EXTM3U")
     assert isinstance(listed, playlist.MediaPlaylist)
+    if text is not None:
+        play.keep(listed)
     for one in listed.segments:
         assert one.map is not None
         assert feed.initialisation(int(one.map.uri.split(".")[0])) is not None
         segment = feed.media_segment(one.number)
         assert segment is not None
         assert len(feed.media(segment) or b"") == segment.size > 0
-        assert int(one.seconds + 0.5) <= listed.target_seconds
 
 
 def chunks(data: bytes) -> None:

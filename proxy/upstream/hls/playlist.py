@@ -84,6 +84,11 @@ class MediaPlaylist:
     def seconds(self) -> float:
         return sum(segment.seconds for segment in self.segments)
 
+    @property
+    def longest_seconds(self) -> float:
+        """What no segment exceeds: the target, or more where one of those listed does not keep to it."""
+        return max(self.target_seconds, *(segment.seconds for segment in self.segments), 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:

@@ -39,6 +39,7 @@ async def read(client: Client, policy: HttpPolicy) -> Reader:
     url, playlist, base = await _first(download, client.url)
     while True:
         yield Quiet(2 * min(playlist.target_seconds, POLL_SECONDS_MAX))
+        segments.target_seconds = playlist.longest_seconds
         due, lost = cursor.due(playlist)
         for segment in due:
             if playlist.ended:
@@ -60,6 +61,8 @@ class _Segments:
     """Reads segment after segment, and remembers whether the next one continues the last."""
 
     def __init__(self, download: Download) -> None:
+        self.target_seconds = 0.0
+        """None of the list's segments is longer."""
         self._download = download
         self._tables = b""
         """What the list has for a beginning of MPEG-TS, once it has been passed on."""
@@ -101,7 +104,7 @@ class _Segments:
         initialisation = b"" if segment.map is None else await self._download.initialisation(base, segment.map)
         async with aclosing(self._download.segment(base, segment)) as chunks:
             items = (
-                _fragment(chunks, segment, initialisation)
+                _fragment(chunks, segment, FragmentBegins(initialisation, self.target_seconds))
                 if _is_mp4(initialisation)
                 else self._packets(chunks, initialisation)
             )
@@ -119,7 +122,7 @@ class _Segments:
             yield chunk
 
 
-async def _fragment(chunks: AsyncGenerator[bytes, None], segment: Segment, initialisation: bytes) -> Reader:
+async def _fragment(chunks: AsyncGenerator[bytes, None], segment: Segment, begins: FragmentBegins) -> Reader:
     head = b""
     begun = False
     async for chunk in chunks:
@@ -130,7 +133,7 @@ async def _fragment(chunks: AsyncGenerator[bytes, None], segment: Segment, initi
         if len(head) >= BOX_HEAD_BYTES:
             if not _is_mp4(head):
                 raise UpstreamContentError(f"a segment of fragmented MP4 is {name_of(head)}")
-            yield FragmentBegins(initialisation)
+            yield begins
             yield head
             begun = True
     if begun:

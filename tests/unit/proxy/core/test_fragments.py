@@ -137,6 +137,24 @@ def test_the_ring_remembers_as_long_as_long_segments_need() -> None:
     assert one.media_segment(1000) is not None
 
 
+def test_the_target_of_the_list_they_come_from_is_declared_with_the_first() -> None:
+    one = feed()
+    one.begin_fragment(FIRST, NOON, target_seconds=7.0)
+    one.write(b"a", 0.0, NOON)
+    one.end_fragment(4.0)
+    assert listed(one).target_duration == 7
+    one.begin_fragment(FIRST, NOON, target_seconds=12.0)
+    one.write(b"b", 4.0, NOON)
+    one.end_fragment(12.0)
+    shown = listed(one)
+    assert shown.target_duration == 7
+    assert [segment.duration for segment in shown.segments] == [4.0, 7.0]
+    pour(one, b"c", 16.0, seconds=7.3)
+    times = [segment.program_date_time.timestamp() - NOON for segment in listed(one).segments]
+    assert times == [0.0, 4.0, 16.0]  # what is listed as shorter than it is still takes its time
+    assert [segment.duration for segment in listed(one).segments] == [4.0, 7.0, 7.3]
+
+
 def test_what_is_too_large_is_refused() -> None:
     one = feed()
     with pytest.raises(UpstreamContentError, match="quarter of the ring"):
@@ -194,6 +212,7 @@ STEPS = st.lists(
 def test_whatever_comes_what_is_listed_can_be_read(steps: list[tuple[bytes, bytes, bool, float]]) -> None:
     one = feed()
     written: list[bytes] = []
+    targets: set[int] = set()
     for number, (initialisation, media, breaks, seconds) in enumerate(steps):
         if breaks:
             one.discontinue()
@@ -207,3 +226,5 @@ def test_whatever_comes_what_is_listed_can_be_read(steps: list[tuple[bytes, byte
             assert one.media(found) in written
             assert one.initialisation(int(segment.init_section.uri.split(".")[0])) in (FIRST, SECOND)
             assert int(segment.duration + 0.5) <= shown.target_duration
+        targets |= {shown.target_duration} if shown.segments else set()
+        assert len(targets) <= 1

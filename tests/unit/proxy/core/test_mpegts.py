@@ -194,21 +194,37 @@ def test_a_blind_point_has_the_tables_too() -> None:
     assert point == RandomAccess(188, ts.tables(), None, None, 3.0, 4.0, blind=True)
 
 
-def test_a_jump_is_announced_once_for_every_pid() -> None:
-    following = ts.packet(0x20, 5, body=b"x") + ts.packet(0x21, 0) + mpegts.NULL_PACKET + ts.packet(0x20, 6, body=b"x")
-    announced, known = mpegts.splice(following)
-    assert known == {0x20, 0x21}
-    heads = [announced[at : at + 6] for at in range(0, len(announced), 188)]
-    assert heads == [bytes((0x47, 0, 0x20, 0x24, 183, 0x80)), bytes((0x47, 0, 0x21, 0x20, 183, 0x80))]
-    assert mpegts.splice(following, known) == (b"", known)
-    more, _ = mpegts.splice(ts.packet(0x22, 0, body=b"x"), known)
-    assert more[:4] == bytes((0x47, 0, 0x22, 0x2F))
+def places(indexer: Indexer, media: bytes, position: int, *chunks: int) -> list[tuple[int, int | None, int | None]]:
+    """Scan, and return where it could be cut blindly: positions, time stamps, and clocks in seconds."""
+    arrivals = [Arrival(position + chunk * 188, 1.0 + chunk, 2.0 + chunk) for chunk in (0, *chunks)]
+    indexer.scan(media, arrivals)
+    found = indexer.places(media, arrivals)
+    assert all(place.blind and place.prefix == indexer.tables.packets() for place in found)
+    return [(one.position // 188, one.pts, None if one.pcr is None else one.pcr // 27_000_000) for one in found]
 
 
-def test_a_jump_is_announced_on_streams_that_are_silent_behind_it() -> None:
-    preceding = ts.packet(0x20, 3, body=b"x") + ts.packet(0x23, 6, body=b"x") + ts.packet(0x23, 7, body=b"x")
-    announced = mpegts.splice_silent(preceding, frozenset({0x20}))
-    assert [announced[at : at + 6] for at in range(0, len(announced), 188)] == [bytes((0x47, 0, 0x23, 0x27, 183, 0x80))]
+def test_what_has_to_be_cut_blindly_is_cut_where_pictures_begin_or_at_clocks_or_anywhere() -> None:
+    indexer = Indexer()
+    some = ts.packet(ts.VIDEO_PID, body=b"x")
+    assert places(indexer, ts.tables(), 0) == [(0, None, None)]
+    stamped = [ts.picture(ts.OTHER_H264, pts=pts) for pts in (90_000, 99_000)]
+    media = stamped[0] + ts.clock(5.0) + some + stamped[1] + ts.clock(6.0) + ts.picture(ts.OTHER_H264)
+    assert places(indexer, media, 2 * 188) == [(2, None, None), (2, 90_000, None), (5, 99_000, 5)]
+    assert indexer.reached(8 * 188) == RandomAccess(8 * 188, b"", 99_000, 6 * 27_000_000, 1.0, 2.0, blind=True)
+    media = some + ts.clock(6.5) + ts.clock(6.9) + ts.clock(7.1, pid=0x99)
+    assert places(indexer, media, 8 * 188) == [(5, 99_000, 6), (9, None, 6), (10, None, 6)]
+    assert indexer.reached(12 * 188).pts == 99_000  # the next picture may be on its way
+    assert places(indexer, some + ts.clock(8.0), 12 * 188) == [(5, 99_000, 6), (13, None, 8)]
+    assert indexer.reached(14 * 188) == RandomAccess(14 * 188, b"", None, 8 * 27_000_000, 1.0, 2.0, blind=True)
+    assert places(indexer, some * 3, 14 * 188, 2) == [(14, None, 8), (14, None, 8), (16, None, 8)]
+
+
+def test_without_a_clock_a_picture_counts_for_a_second() -> None:
+    indexer = Indexer()
+    indexer.scan(ts.tables() + ts.picture(ts.OTHER_H264, pts=90_000), [Arrival(0, 1.0, 1.0)])
+    for now, pts in ((2.0, 90_000), (2.1, None)):
+        indexer.scan(ts.packet(ts.VIDEO_PID, body=b"x"), [Arrival(3 * 188, now, now)])
+        assert indexer.reached(4 * 188).pts == pts
 
 
 @settings(max_examples=30, deadline=None)

@@ -92,6 +92,12 @@ def test_without_a_target_duration_the_longest_segment_is_taken_for_it() -> None
     assert media("#EXTM3U\n").target_seconds == playlist.TARGET_SECONDS
 
 
+def test_no_segment_is_longer_than_the_longest_whatever_the_list_says() -> None:
+    assert media(f"{HEAD}#EXTINF:3,\na\n#EXTINF:3,\nb").longest_seconds == 4
+    assert media(f"{HEAD}#EXTINF:3,\na\n#EXTINF:9.5,\nb").longest_seconds == 9.5
+    assert media(HEAD).longest_seconds == 4
+
+
 def test_a_master_playlist_lists_variants_and_which_of_them_lack_sound() -> None:
     text = (
         '#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900,RESOLUTION=1280x720,CODECS="avc1.4d,mp4a"\nhigh\n'

@@ -107,7 +107,7 @@ def fragment(number: int) -> bytes:
 
 
 def played(number: int, initialisation: bytes = FIRST) -> list[Item]:
-    return [FragmentBegins(initialisation), fragment(number), ENDS]
+    return [FragmentBegins(initialisation, target_seconds=1.0), fragment(number), ENDS]
 
 
 def fragments(upstream: FakeUpstream, count: int) -> None:
