@@ -18,6 +18,8 @@ from tests.fakes import transport_packets
 from tests.fakes.broker import free_port
 from tests.fakes.hls_origin import hls_origin
 from tests.fakes.machine import Machine, until
+from tests.fakes.provider import provider
+from tests.fakes.viewing import clip
 
 CHROMIUM = Path("/usr/bin/chromium")
 MISSING = "needs a browser: apt-get install --no-install-recommends chromium"
@@ -44,6 +46,7 @@ PAGES = {
     "log": "#/log",
 }
 MPEG2 = 0x02
+PICTURES = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
 CAM = {"upstreams": ["demo:"]}
 
 expect.set_options(timeout=WAIT_MILLISECONDS)
@@ -351,11 +354,12 @@ async def test_a_codec_that_no_browser_plays_is_named(browser, station):
         await expect(page.get_by_label("MPEG-TS", exact=True).last).to_have_value(station.ts("demo"))
 
 
-async def test_fragmented_mp4_of_an_upstream_plays_too(browser, station, tmp_path):
+async def test_fragmented_mp4_and_segments_without_a_key_picture_play_too(browser, station, tmp_path):
     home = tmp_path / "origin"
     home.mkdir()
     async with hls_origin(home) as origin:
         await station.publish("streams/mp4/started", {"upstreams": [origin.url("mp4")], "outputs": ["hls"]})
+        await _play_over_blind_cuts(browser, station)
 
         async def is_written() -> bool:
             return origin.ready("mp4")
@@ -365,6 +369,24 @@ async def test_fragmented_mp4_of_an_upstream_plays_too(browser, station, tmp_pat
             await page.get_by_role("button", name="Play here").click()
             await until(lambda: _has_played(page, 2), 30)
             await page.get_by_role("button", name="Stop watching").click()
+
+
+async def _play_over_blind_cuts(browser: Browser, station: Machine) -> None:
+    """Key pictures end with the twelfth second: the first segment without one begins between 16 and 17."""
+    media = clip(50, group=2000, keys_until=12.5)
+    async with provider(media={"/fading": media}, lead_seconds=25.0) as one:
+        await station.publish("streams/fading/started", {"upstreams": [one.url("/fading")], "outputs": ["hls"]})
+        async with opened(browser, station, "#/streams/fading") as page:
+            await page.get_by_role("button", name="Play here").click()
+            await until(lambda: _has_played(page, 17), 30)
+            pictures = await page.evaluate(PICTURES)
+            await until(lambda: _has_played(page, 19), 30)
+            assert await page.evaluate(PICTURES) - pictures > 25
+            await page.get_by_role("button", name="Stop watching").click()
+        async with station.http.get(station.hls("fading")) as answer:
+            text = await answer.text()
+    assert "#EXT-X-TARGETDURATION:4" in text
+    assert text.count("#EXTINF:4.4") > 2
 
 
 async def test_no_page_is_wider_than_a_small_screen(browser, station):

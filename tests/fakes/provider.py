@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -10,7 +10,8 @@ from ssl import SSLContext
 from aiohttp import web
 from yarl import URL
 
-from proxy.upstream import demo
+from proxy.upstream import demo, pace
+from proxy.upstream.items import Reader
 
 
 @dataclass
@@ -18,6 +19,10 @@ class Provider:
     """Every path is a channel that plays in real time; ``pulls_max`` at once, and 403 for one more."""
 
     base: URL = field(default_factory=URL)
+    media: Mapping[str, bytes] = field(default_factory=dict)
+    """What is played instead of the demo's clip, by path."""
+    lead_seconds: float = 0.0
+    """So much of that comes at once."""
     pulls_max: int = 1000
     notices_after_seconds: float = 0.0
     """A closed connection is counted for so long still."""
@@ -68,11 +73,21 @@ class Provider:
         response = web.StreamResponse(headers={"Content-Type": "video/mp2t"})
         await response.prepare(request)
         with suppress(ConnectionError):
-            async for chunk in demo.read():
+            async for chunk in self._chunks(request.path):
                 assert isinstance(chunk, bytes)
                 if not self.is_silent:
                     await response.write(chunk)
         return response
+
+    def _chunks(self, path: str) -> Reader:
+        return self._paced(self.media[path]) if path in self.media else demo.read()
+
+    async def _paced(self, media: bytes) -> Reader:
+        pacer = pace.Pacer(self.lead_seconds)
+        for at in range(0, len(media), pace.CHUNK_BYTES):
+            chunk = media[at : at + pace.CHUNK_BYTES]
+            await pacer.pace(chunk)
+            yield chunk
 
 
 @asynccontextmanager

@@ -29,13 +29,23 @@ MIB = 1024 * 1024
 
 @cache
 def clip(
-    seconds: float = 20, codec: str = "libx264", *, audio_only: bool = False, bitrate: str = "1M", group: int = 25
+    seconds: float = 20,
+    codec: str = "libx264",
+    *,
+    audio_only: bool = False,
+    bitrate: str = "1M",
+    group: int = 25,
+    keys_until: float = 0.0,
 ) -> bytes:
-    """Return MPEG-TS of 25 pictures a second with a key picture in every ``group``, made by ffmpeg."""
+    """Return MPEG-TS of 25 pictures a second with a key picture in every ``group``, made by ffmpeg.
+
+    Up to the second ``keys_until`` there is one in every second besides.
+    """
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is missing: apt-get install ffmpeg")
     video = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]
     coding = ["-c:v", codec, "-g", str(group), "-b:v", bitrate]
+    coding += ["-force_key_frames", f"expr:lt(t,{keys_until})*gte(t,n_forced)"] if keys_until else []
     rate = ["-minrate", bitrate, "-maxrate", bitrate, "-bufsize", bitrate, "-x264-params", "nal-hrd=cbr"]
     extra = {
         "libx264": ["-preset", "ultrafast", *rate],

@@ -327,9 +327,10 @@ def parts(feed: Feed, segments: Iterable[MediaSegment]) -> list[bytes]:
 
 def test_over_a_blind_cut_a_real_stream_decodes_as_if_there_were_none() -> None:
     feed = Feed(ring_bytes_max=8 << 20, new_segment=MemorySegment, hls=True, segment_seconds=1.0, window_segments=9)
+    assert feed.hls is not None
+    feed.hls.declare(1)
     media = clip(12, group=150)
     for at in range(0, len(media), 16 * 1024):
-        feed.hls.declare(1)
         feed.write(media[at : at + 16 * 1024], at / 150_000, NOON)
     segments = feed.hls.listed
     assert len(segments) > 6

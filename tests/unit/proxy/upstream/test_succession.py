@@ -44,10 +44,10 @@ def flowing(audience: Audience) -> tuple[Succession, Feed]:
     return succession, feed
 
 
-def fragment(feed: Feed) -> None:
-    feed.begin_fragment(b"init", 1001.0)
+def fragment(feed: Feed, seconds: float = 1.0) -> None:
+    feed.begin_fragment(b"init", 1001.0, target_seconds=seconds)
     feed.write(b"media", 2.0, 1001.0)
-    feed.end_fragment(1.0)
+    feed.end_fragment(seconds)
 
 
 def test_the_successor_takes_over_when_it_has_something_to_show() -> None:
@@ -65,6 +65,24 @@ def test_the_successor_takes_over_when_it_has_something_to_show() -> None:
     [last], [next_] = first.hls.listed[-1:], succession.feed.hls.listed
     assert next_.sequence == last.sequence + 1
     assert next_.discontinuity
+
+
+def test_the_target_that_was_shown_holds_for_the_other_medium_and_back() -> None:
+    audience = Audience()
+    succession, first = flowing(audience)
+    assert "#EXT-X-TARGETDURATION:1\n" in (first.playlist() or "")
+    succession.aim(Medium.MP4)
+    fragment(succession.feed, 6.0)
+    succession.settle()
+    text = succession.feed.playlist() or ""
+    assert "#EXT-X-TARGETDURATION:1\n" in text
+    assert "#EXTINF:1.000," in text
+    succession.aim(Medium.TS)
+    succession.feed.write(clip(6, group=150), 3.0, 1000.0)
+    succession.settle()
+    text = succession.feed.playlist() or ""
+    assert "#EXT-X-TARGETDURATION:1\n" in text
+    assert text.count("#EXTINF:1.4") > 2
 
 
 def test_one_that_has_shown_nothing_is_dropped_when_the_first_medium_comes_again() -> None:
