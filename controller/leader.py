@@ -14,10 +14,12 @@ import structlog
 
 from controller import figures
 from controller.api.services import Figure
-from controller.domain.events import Incoming
+from controller.domain import silence
+from controller.domain.events import Incoming, SilenceReported
 from controller.domain.mass_end import WINDOW
-from controller.domain.model import Key, Run, SourceId, Stream, StreamId
+from controller.domain.model import Cause, Key, Run, Source, SourceId, Stream, StreamId
 from controller.domain.plan import Policy
+from controller.domain.silence import Requests
 from controller.domain.verdicts import Verdict
 from controller.errors import DatabaseError
 from controller.ingest.connection import Link
@@ -70,6 +72,7 @@ class Leader:
         self._database = means.database
         self._queue = means.queue
         self.outbox = Outbox(time.monotonic)
+        self._requests = Requests()
         self.dispatcher = Dispatcher(means.database, means.observer, term=term, ring=self._look_at)
         startup = StartupGate(
             time.monotonic,
@@ -132,15 +135,30 @@ class Leader:
         """Ask without a reason: a broker whose queue was full has dropped in silence what only a birth can tell."""
         while True:
             try:
-                known = [source.id for source in await self._database.read(sources.load_all)]
+                known = await self._database.read(sources.load_all)
             except DatabaseError as failed:
                 log.warning("births.not_asked", error=str(failed))
-                known = []
-            for source_id in known:
+                known = ()
+            for source in known:
                 await asyncio.sleep(BIRTHS_SECONDS / len(known))
-                self.outbox.ask_for_birth(source_id)
+                await self._note_silence(source)
+                self.outbox.ask_for_birth(source.id)
             if not known:
                 await asyncio.sleep(BIRTHS_SECONDS)
+
+    async def _note_silence(self, source: Source) -> None:
+        """Write down that a source has fallen silent: it is connected, and left the last requests unanswered."""
+        unanswered = self._requests.unanswered(source.id)
+        if not silence.is_due(source, unanswered):
+            return
+        report = SilenceReported(source.id, unanswered, source.birth_at, Cause("controller", "births"))
+        try:
+            recorded = await self.term.write(record.record_now, [report], new_id=self._means.new_id)
+        except DatabaseError as failed:
+            log.warning("births.silence_not_noted", source=source.id, error=str(failed))
+        else:
+            self._wake_recorded(recorded)
+            self._queue.ring_all()
 
     async def _ask_every_source(self) -> None:
         self.ask_for_births([source.id for source in await self._database.read(sources.load_all)])
@@ -189,6 +207,7 @@ class Leader:
             read_states=read_states,
             read_latest=read_latest,
             outbox=self.outbox,
+            requests=self._requests,
             check=self.term.check,
             rules=self._means.rules,
             pace=self._means.pace,

@@ -190,6 +190,7 @@ def drift(known: KnownDrift) -> schemas.DriftDocument:
         "stream_id": known.drift.stream_id,
         "proxy_id": known.drift.proxy_id,
         "generation": known.drift.generation,
+        "source_id": known.drift.source_id,
         "evidence": known.drift.evidence,
         "action": known.action,
         "gate": known.gate,

@@ -280,6 +280,8 @@ class DriftDocument(TypedDict):
     stream_id: str
     proxy_id: str
     generation: int
+    source_id: str
+    """Of a drift that concerns a source and no single stream; empty of others."""
     evidence: str
     action: Verb
     gate: str

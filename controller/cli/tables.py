@@ -148,7 +148,7 @@ PROXIES = (
     field("ERROR", is_wide=True),
 )
 DRIFT = (
-    field("KEY"),
+    Column("KEY", lambda d: d.get("key") or (f"source:{d['source_id']}" if d.get("source_id") else None)),
     field("KIND"),
     field("CLASS", "drift_class"),
     field("PROXY", "proxy_id"),

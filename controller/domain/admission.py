@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import assert_never
 
-from controller.domain import births, lifecycle, loops
+from controller.domain import births, lifecycle, loops, processes, silence
 from controller.domain.events import (
     BirthReported,
     Incoming,
     MessageRefused,
     Order,
+    SilenceReported,
     SourceReported,
     StatsReported,
     StopRequested,
@@ -35,7 +36,6 @@ from controller.domain.model import (
     ConditionType,
     Floor,
     Key,
-    Reason,
     Run,
     Source,
     SourceId,
@@ -111,6 +111,8 @@ class Intake:
                 return self._report(event)
             case BirthReported():
                 return self._birth(event)
+            case SilenceReported():
+                return self._note_silence(event)
             case StatsReported():
                 return self._note_stats(event)
             case MessageRefused():
@@ -291,7 +293,8 @@ class Intake:
         if not event.is_online and (known is None or known.boot_id != event.boot_id):
             return Verdict.STALE
         self.processes.hear_status(event)
-        self._put_source(event.source_id, event.boot_id, is_online=event.is_online)
+        self._lift_silence(event)
+        self.sources[event.source_id] = processes.describe(known, event, self._now)
         for draft in self._owned(event.source_id):
             draft.because(event.cause)
             if not event.is_online:
@@ -309,31 +312,34 @@ class Intake:
         if (proves_nothing := self.processes.hear_birth(event)) is not None:
             return proves_nothing
         self._doubt(known, event.boot_id)
+        self._lift_silence(event)
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
-        self._put_source(event.source_id, event.boot_id, is_online=True, birth=event)
+        self.sources[event.source_id] = processes.describe(known, event, self._now)
         for announced in event.streams:
             self._announce(announced, is_birth=True)
         listed = {announced.key for announced in event.streams}
         if counts_misses:
+            is_next = births.is_next(known, event)
             for draft in self._owned(event.source_id):
-                if draft.run.stream.key not in listed:
-                    self._miss(draft.because(event.cause), is_next=births.is_next(known, event))
+                if draft.run.stream.key not in listed and births.miss(draft.because(event.cause), is_next=is_next):
+                    # Nobody else would ask for the birth that decides, and a source need not publish one by itself.
+                    self.rebirths.add(event.source_id)
         return Verdict.NOTED
 
-    def _miss(self, draft: Draft, *, is_next: bool) -> None:
-        missed = draft.run.stream.births_missed + 1 if is_next else 1
-        draft.set_births_missed(missed)
-        draft.set_condition(
-            ConditionType.SOURCE_ONLINE, ConditionStatus.FALSE, "NotInBirth", "its source's birth does not list it"
-        )
-        if draft.run.stream.condition(ConditionType.END_HELD) is not None:
-            draft.carry_out_end("its source's birth does not list it")
-        elif missed >= births.UNTIL_END:
-            draft.send(Event.END, reason=Reason.SOURCE_LOST, detail=f"{missed} births in a row did not list it")
-        else:
-            draft.send(Event.SOURCE_LOST, detail="the source's birth does not list it")
-            # Nobody else would ask for the birth that decides, and a source that stays connected need not publish one.
-            self.rebirths.add(draft.run.stream.source_id)
+    def _note_silence(self, event: SilenceReported) -> Verdict:
+        known = self._source(event.source_id)
+        if known is None or not silence.holds(known, event):
+            return Verdict.STALE
+        self.sources[known.id] = replace(known, silent_since=self._now)
+        for draft in self._owned(known.id):
+            silence.fall(draft.because(event.cause), event)
+        return Verdict.NOTED
+
+    def _lift_silence(self, event: SourceReported | BirthReported) -> None:
+        known = self._source(event.source_id)
+        if known is not None and known.silent_since is not None:
+            for draft in self._owned(known.id):
+                silence.lift(draft.because(event.cause))
 
     def _note_stats(self, event: StatsReported) -> Verdict:
         draft = self._draft(event.key)
@@ -373,17 +379,6 @@ class Intake:
 
     def _source(self, source_id: SourceId) -> Source | None:
         return self.sources.get(source_id) or self._books.sources.get(source_id)
-
-    def _put_source(
-        self, source_id: SourceId, boot_id: str, *, is_online: bool, birth: BirthReported | None = None
-    ) -> None:
-        known = self._source(source_id)
-        source = known or Source(source_id, boot_id, is_online, self._now, self._now)
-        since = source.since if source.is_online == is_online else self._now
-        source = replace(source, boot_id=boot_id, is_online=is_online, since=since, seen_at=self._now)
-        if birth is not None:
-            source = replace(source, birth_boot_id=boot_id, birth_seq=birth.seq, birth_at=self._now)
-        self.sources[source_id] = source
 
 
 _BELIEVED = frozenset({Verdict.STARTED, Verdict.UPDATED})

@@ -4,6 +4,7 @@ Each value is already checked for form; whether it counts (order, ownership, rep
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from controller.domain.model import Cause, Key, Reason, SourceId, StreamId, StreamSpec
 
@@ -74,6 +75,20 @@ class BirthReported:
     cause: Cause
     seq: int | None = None
     """Numbers the births of one boot, so that a redelivered one is known as such."""
+    is_answer: bool = False
+    """Whether it came after a request for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceReported:
+    """A source that has answered before leaves requests for a birth unanswered, on a connection that held."""
+
+    source_id: SourceId
+    unanswered: int
+    """So many in a row."""
+    birth_at: datetime | None
+    """Its last birth, as far as whoever reports knows."""
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,7 @@ Incoming = (
     | StopRequested
     | SourceReported
     | BirthReported
+    | SilenceReported
     | StatsReported
     | MessageRefused
 )

@@ -327,6 +327,10 @@ class Source:
     birth_seq: int | None = None
     birth_at: datetime | None = None
     """The last birth that was counted."""
+    answers_births: bool = False
+    """Whether its process has ever answered a request for a birth."""
+    silent_since: datetime | None = None
+    """When it was found to be connected and not to answer any more."""
 
 
 @dataclass(frozen=True, slots=True)

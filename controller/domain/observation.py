@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from controller.domain.breaker import Breaker
 from controller.domain.controls import Controls
-from controller.domain.model import BootId, CommandKind, Key, Output, ProxyId, Run, Stream, StreamId
+from controller.domain.model import BootId, CommandKind, Key, Output, ProxyId, Run, Source, Stream, StreamId
 
 UNLIMITED = Controls()
 
@@ -161,6 +161,7 @@ class DriftKey:
     proxy_id: str
     stream_id: str
     generation: int
+    source_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,8 @@ class Desired:
     """(stream, generation, proxy) with a command waiting in the outbox."""
     stuck: tuple[StuckCommand, ...] = ()
     """Of the commands that wait: those that were sent many times."""
+    silent: tuple[Source, ...] = ()
+    """Sources that are connected and do not answer. Read with everything else only."""
     closed_since: int = 0
     """Runs that were CLOSED since the last full reading of whoever asks."""
     breaker: Breaker = field(default_factory=Breaker)

@@ -7,10 +7,11 @@ its turn: the status topic has one order, so that the process that said last tha
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import MappingProxyType
 
 from controller.domain.events import BirthReported, SourceReported
-from controller.domain.model import SourceId
+from controller.domain.model import Source, SourceId
 from controller.domain.verdicts import Verdict
 
 Name = tuple[SourceId, str]
@@ -78,3 +79,23 @@ class Processes:
 
     def _turn(self, source_id: SourceId) -> int:
         return self._turns.get(source_id) or self._known.turns.get(source_id, 0)
+
+
+def describe(known: Source | None, said: SourceReported | BirthReported, now: datetime) -> Source:
+    """Return a source after a status or a birth that counts."""
+    is_online = said.is_online if isinstance(said, SourceReported) else True
+    source = known or Source(said.source_id, said.boot_id, is_online, now, now)
+    described = replace(
+        source,
+        boot_id=said.boot_id,
+        is_online=is_online,
+        since=source.since if source.is_online == is_online else now,
+        seen_at=now,
+        # Another process may be another program, which answers nothing.
+        answers_births=source.answers_births and source.boot_id == said.boot_id,
+        silent_since=None,
+    )
+    if isinstance(said, SourceReported):
+        return described
+    answers = described.answers_births or said.is_answer
+    return replace(described, birth_boot_id=said.boot_id, birth_seq=said.seq, birth_at=now, answers_births=answers)

@@ -20,6 +20,8 @@ WAITING_MAX: Final = 50_000
 BIRTH_SPACING_SECONDS: Final = 60.0
 """A source is asked for a birth once in this time; a request that comes sooner waits."""
 
+REBIRTH: Final = "rebirth"
+
 CONTROLLER_STATUS: Final = f"{PREFIX}/controller/status"
 
 Slot = tuple[str, ...]
@@ -66,7 +68,12 @@ def no_state(key: Key) -> Message:
 
 def rebirth(source_id: SourceId) -> Message:
     """Return the request for a birth."""
-    return Message(_command_topic(source_id), _json(command="rebirth"))
+    return Message(_command_topic(source_id), _json(command=REBIRTH))
+
+
+def asked(entry: Entry) -> SourceId | None:
+    """Return the source that a message asks for a birth; None when it asks nobody."""
+    return SourceId(entry.slot[1]) if entry.slot[0] == REBIRTH else None
 
 
 def stop(stream: Stream) -> Message:
@@ -117,13 +124,13 @@ class Outbox:
 
     def ask_for_birth(self, source_id: SourceId) -> None:
         """Ask a source for the full list of its streams, at most once a minute."""
-        if source_id == ANONYMOUS or ("rebirth", source_id) in self._waiting:
+        if source_id == ANONYMOUS or (REBIRTH, source_id) in self._waiting:
             return
         now = self._clock()
         due = max(now, self._births_asked.get(source_id, now - BIRTH_SPACING_SECONDS) + BIRTH_SPACING_SECONDS)
         self._births_asked = {known: at for known, at in self._births_asked.items() if at + BIRTH_SPACING_SECONDS > now}
         self._births_asked[source_id] = due
-        self._put(Entry(("rebirth", source_id), rebirth(source_id), due))
+        self._put(Entry((REBIRTH, source_id), rebirth(source_id), due))
 
     def tell_stopped(self, stream: Stream) -> None:
         """Tell a stream's source that an operator has stopped it. Who announced without a name cannot be told."""

@@ -17,6 +17,7 @@ import structlog
 from controller.domain.events import Incoming, MessageRefused
 from controller.domain.model import Key, Stream
 from controller.domain.retry import Backoff
+from controller.domain.silence import Requests
 from controller.domain.verdicts import Verdict
 from controller.errors import BrokerLostError, DatabaseError
 from controller.ingest import outgoing, topics
@@ -95,6 +96,7 @@ class Subscriber:
         read_states: Callable[[], Awaitable[Iterable[Stream]]],
         read_latest: Callable[[Collection[Key]], Awaitable[Iterable[Stream]]],
         outbox: Outbox,
+        requests: Requests,
         check: Callable[[], None] = lambda: None,
         rules: Rules = topics.DEFAULT_RULES,
         pace: Pace = DEFAULT_PACE,
@@ -105,6 +107,7 @@ class Subscriber:
         self._read_states = read_states
         self._read_latest = read_latest
         self._outbox = outbox
+        self._requests = requests
         self._check = check
         self._rules = rules
         self._pace = pace
@@ -154,6 +157,7 @@ class Subscriber:
         will = outgoing.status(is_online=False, boot_id=self._boot_id)
         async with connect(self._link, will=will, farewell_seconds=self._pace.farewell_seconds) as connection:
             self._outbox.begin()
+            self._requests.begin()
             await connection.subscribe(PATTERN)
             if not connection.has_session:
                 # What was published until now went nowhere. Sources announce again when we turn online, and a broker
@@ -215,7 +219,7 @@ class Subscriber:
         )
         if isinstance(event, MessageRefused):
             self._refusals.note(event)
-        return event
+        return None if event is None else self._requests.hear(event)
 
     def _tell(self, recorded: Recorded) -> None:
         self.counts.batches += 1
@@ -238,6 +242,8 @@ class Subscriber:
                 self._outbox.put_back(entry)
                 raise
             self.counts.published += 1
+            if (source_id := outgoing.asked(entry)) is not None:
+                self._requests.count(source_id)
 
     async def _renew_states(self) -> None:
         try:

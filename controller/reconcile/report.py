@@ -82,6 +82,7 @@ def _tell_drift(action: Action) -> None:
         stream=action.stream_id,
         proxy=action.proxy_id,
         generation=action.generation,
+        source=action.drift.source_id,
         evidence=action.drift.evidence,
         action=action.verb.value,
         gate=action.gate,

@@ -151,6 +151,7 @@ def _opened_values(action: Action, found: Drift, now: datetime) -> rows.Values:
         "stream_id": found.stream_id,
         "generation": found.generation,
         "key": found.key,
+        "source_id": found.source_id,
         "drift_class": found.kind.drift_class,
         "evidence": found.evidence,
         "action": action.verb,
@@ -169,6 +170,7 @@ def _drift_from(row: Row[Any]) -> KnownDrift:
         proxy_id=row.proxy_id,
         generation=row.generation,
         evidence=row.evidence,
+        source_id=row.source_id,
     )
     return KnownDrift(
         id=row.id,

@@ -12,6 +12,7 @@ from controller.domain.events import (
     BirthReported,
     Incoming,
     MessageRefused,
+    SilenceReported,
     SourceReported,
     StatsReported,
     StopRequested,
@@ -144,13 +145,15 @@ class _Names:
                 self.keys.add(event.key)
             case StopRequested():
                 self.stream_ids.add(event.stream_id)
-            case SourceReported():
-                self.owners.add(event.source_id)
-                self.processes.add((event.source_id, event.boot_id))
-            case BirthReported():
-                self.owners.add(event.source_id)
-                self.processes.add((event.source_id, event.boot_id))
-                for announced in event.streams:
-                    self._add(announced)
+            case SourceReported() | BirthReported() | SilenceReported():
+                self._add_source(event)
             case MessageRefused():
                 pass
+
+    def _add_source(self, event: SourceReported | BirthReported | SilenceReported) -> None:
+        self.owners.add(event.source_id)
+        if not isinstance(event, SilenceReported):
+            self.processes.add((event.source_id, event.boot_id))
+        if isinstance(event, BirthReported):
+            for announced in event.streams:
+                self._add(announced)

@@ -1,4 +1,4 @@
-"""Sources: who publishes, whether it is online, which birth was counted last."""
+"""Sources: who publishes, whether it is online and answers, which birth was counted last."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -24,6 +24,12 @@ def load_all(session: Session) -> tuple[Source, ...]:
     return tuple(_source_from(row) for row in session.execute(select(sources).order_by(sources.c.id)))
 
 
+def load_silent(session: Session) -> tuple[Source, ...]:
+    """Load the sources that are connected and do not answer."""
+    query = select(sources).where(sources.c.silent_since.is_not(None)).order_by(sources.c.id)
+    return tuple(_source_from(row) for row in session.execute(query))
+
+
 def save(session: Session, changed: Iterable[Source]) -> None:
     values = [
         {
@@ -35,6 +41,8 @@ def save(session: Session, changed: Iterable[Source]) -> None:
             "birth_boot_id": source.birth_boot_id,
             "birth_seq": source.birth_seq,
             "birth_at": source.birth_at,
+            "answers_births": source.answers_births,
+            "silent_since": source.silent_since,
         }
         for source in changed
     ]
@@ -51,4 +59,6 @@ def _source_from(row: Row[Any]) -> Source:
         birth_boot_id=row.birth_boot_id,
         birth_seq=row.birth_seq,
         birth_at=row.birth_at,
+        answers_births=row.answers_births,
+        silent_since=row.silent_since,
     )

@@ -32,7 +32,20 @@ from controller.domain.controls import Controls
 from controller.domain.model import Change, Key, PlacementState, Run, SourceId, State, Stream, StreamId
 from controller.domain.observation import Desired
 from controller.errors import StaleWriteError
-from controller.store import approvals, batches, blocks, breaker, bulk, controls, cursors, dialects, drift, outbox, rows
+from controller.store import (
+    approvals,
+    batches,
+    blocks,
+    breaker,
+    bulk,
+    controls,
+    cursors,
+    dialects,
+    drift,
+    outbox,
+    rows,
+    sources,
+)
 from controller.store.cursors import Page
 from controller.store.tables import placements, streams, transitions
 
@@ -87,6 +100,7 @@ def desired(
         drifts=MappingProxyType(drift.load_open(session, keys)),
         pending=outbox.pending(session, keys),
         stuck=outbox.stuck(session, keys),
+        silent=sources.load_silent(session) if keys is None else (),
         controls=Controls(controls.load_now(session)),
         breaker=breaker.load(session),
         approvals=approvals.load_valid(session, dialects.db_now(session)),

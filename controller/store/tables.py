@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
+    false,
     text,
 )
 from sqlalchemy.orm import Session
@@ -226,6 +227,8 @@ sources = Table(
     Column("birth_boot_id", CleanText, nullable=False),
     Column("birth_seq", BigInteger),
     Column("birth_at", UtcDateTime),
+    Column("answers_births", Boolean, nullable=False, server_default=false()),
+    Column("silent_since", UtcDateTime),
 )
 
 processes = Table(
@@ -292,11 +295,13 @@ drift = Table(
     Column("last_seen", UtcDateTime, nullable=False),
     Column("looks", Integer, nullable=False),
     Column("repaired_at", UtcDateTime),
+    Column("source_id", CleanText, nullable=False, server_default=text("''")),
     CheckConstraint("drift_class IN ('A', 'E', 'N', 'R')", name="drift_class"),
     # A drift is open once.
     Index(
         "uq_drift_open",
         "kind",
+        "source_id",
         "proxy_id",
         "stream_id",
         "generation",

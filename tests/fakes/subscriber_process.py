@@ -14,6 +14,7 @@ from controller.domain import ids
 from controller.domain.events import Incoming
 from controller.domain.model import Key, Stream, StreamId
 from controller.domain.retry import Backoff
+from controller.domain.silence import Requests
 from controller.ingest.connection import Link
 from controller.ingest.outgoing import Outbox
 from controller.ingest.subscriber import Pace, Subscriber
@@ -56,6 +57,7 @@ def build(
         "read_states": read_states,
         "read_latest": read_latest,
         "outbox": Outbox(time.monotonic),
+        "requests": Requests(),
         "pace": pace,
     }
     return Subscriber(link, **{**wiring, **options})

@@ -12,6 +12,7 @@ from controller.domain.events import MessageRefused
 from controller.domain.model import Block, Change, Floor, Key, Reason, Run, Source, SourceId, State, StreamId
 from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import Action, Drift, DriftKind, Verb
+from controller.domain.plan.vocabulary import REPORTED
 from controller.domain.processes import Known, Process
 from controller.errors import InvalidError
 from controller.store import (
@@ -33,6 +34,7 @@ from controller.store import (
 )
 from controller.store.blocks import KnownBlock
 from controller.store.controls import Control, Scope
+from controller.store.drift import DriftNews
 from controller.store.engine import Database
 from controller.store.runs import ACTIONS_KEPT_MAX, Cycle
 from tests.fakes.domain_values import ID, KEY, NOW, P1, P2, later, session, stream, view
@@ -47,6 +49,24 @@ async def test_sources_are_written_over(database: Database) -> None:
     await database.write(sources.save, [second])
     assert await database.read(sources.load, [A, SourceId("x")]) == {A: second}
     assert [source.id for source in await database.read(sources.load_all)] == [A, B]
+
+
+async def test_silent_sources_are_desired_to_be_told_of_one_by_one(database: Database) -> None:
+    silent = Source(A, "b1", True, NOW, NOW, answers_births=True, silent_since=later(5))
+    await database.write(
+        sources.save, [silent, replace(silent, id=B), replace(silent, id=SourceId("c"), silent_since=None)]
+    )
+    assert await database.read(sources.load_silent) == (silent, replace(silent, id=B))
+    assert (await database.read(streams.desired)).silent == (silent, replace(silent, id=B))
+    assert (await database.read(streams.desired, keys=[KEY])).silent == ()
+    found = [Drift(DriftKind.SILENT_SOURCE, "", "", "", 0, "it does not answer", source) for source in (A, B)]
+    held = [Action.hold(drift, REPORTED) for drift in found]
+    opened = await database.write(drift.sync, held, now=NOW)
+    assert (opened.opened, await database.write(drift.sync, held, now=later(1))) == (tuple(found), DriftNews())
+    await database.write(drift.sync, held[1:], now=later(2))
+    assert [known.drift.source_id for known in (await database.read(drift.page)).items] == [B]
+    await database.write(drift.sync, [], now=later(3), keys=[KEY])
+    assert set(await database.read(drift.load_open)) == {found[1].drift_key}
 
 
 async def test_a_floor_never_falls(database: Database) -> None:

@@ -74,7 +74,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
     orphans.plan()
     verdict = unevidenced.decide(orphans.due, scene, standing)
     orphans.settle(verdict)
-    actions += [*orphans.actions, *_report_stuck(desired, fleet)]
+    actions += [*orphans.actions, *_report_stuck(desired, fleet), *_report_silent(desired)]
     return Plan(
         actions=tuple(actions),
         changes=tuple(changes),
@@ -113,3 +113,10 @@ def _report_stuck(desired: Desired, fleet: Fleet) -> Iterator[Action]:
             target = (stuck.key, stuck.stream_id, stuck.proxy_id, stuck.generation)
             evidence = f"{stuck.kind} was sent {stuck.attempts} times: {stuck.error}"
             yield Action.hold(Drift(DriftKind.OUTBOX_STUCK, *target, evidence), REPORTED)
+
+
+def _report_silent(desired: Desired) -> Iterator[Action]:
+    for source in desired.silent:
+        last = f"the last came at {source.birth_at:%Y-%m-%d %H:%M:%S} UTC" if source.birth_at else "none ever came"
+        evidence = f"source {source.id} is connected and does not answer requests for a birth; {last}"
+        yield Action.hold(Drift(DriftKind.SILENT_SOURCE, "", "", "", 0, evidence, source.id), REPORTED)

@@ -47,6 +47,7 @@ class DriftKind(StrEnum):
     UNKNOWN_PROXY = "unknown_proxy"
     OUTBOX_STUCK = "outbox_stuck"
     OBSERVED_LAG = "observed_lag"
+    SILENT_SOURCE = "silent_source"
 
     @property
     def rule(self) -> "Rule":
@@ -262,6 +263,15 @@ RULES: Mapping[DriftKind, Rule] = MappingProxyType({
         "report",
         grace=Grace.LAG,
     ),
+    DriftKind.SILENT_SOURCE: Rule(
+        _R,
+        (20,),
+        "a source that is connected and does not answer",
+        "its process answered a request for a birth before, and left three in a row unanswered, without any other"
+        " message, while the connection to the broker held",
+        "report, and say so on its streams (`SourceOnline` Unknown, `Silent`): what it announced may run all the same."
+        " Its next birth or status ends it",
+    ),
 })  # fmt: skip
 
 GATES_OF_CLASS: Mapping[DriftClass, tuple[GateKind, ...]] = MappingProxyType({
@@ -279,7 +289,6 @@ ELSEWHERE: Mapping[int, str] = MappingProxyType({
     14: "waits: proxies do not report connections without a session",
     16: "waits, but for this: of two addresses that answer with one proxy id, the second is not believed"
     " (`proxy.id_taken_twice`)",
-    20: "no drift: a Last Will makes its streams STALLED, and `expires_in` ends what is not announced again",
     21: "no drift: held where it is recorded, if `PENSTOCK_HOLD_MASS_ENDS` is set, under the condition `EndHeld`",
     22: "no drift: a birth that lacks a stream makes it STALLED, the next of the same process ends it (`source_lost`)",
     24: "waits: a proxy refuses what is above its limit, and the refusal is answered with back-off",

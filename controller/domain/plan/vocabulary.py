@@ -25,10 +25,12 @@ class Drift:
     proxy_id: str
     generation: int
     evidence: str
+    source_id: str = ""
+    """Of a drift that concerns a source and no single stream."""
 
     @property
     def drift_key(self) -> DriftKey:
-        return DriftKey(self.kind.value, self.proxy_id, self.stream_id, self.generation)
+        return DriftKey(self.kind.value, self.proxy_id, self.stream_id, self.generation, self.source_id)
 
 
 class Verb(StrEnum):

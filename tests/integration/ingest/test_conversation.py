@@ -17,14 +17,16 @@ import aiomqtt
 import pytest
 import structlog
 
+from controller.domain import silence
 from controller.domain.lifecycle import Draft
-from controller.domain.model import BootId, Cause, Key, ProxyId, Run, State
+from controller.domain.model import BootId, Cause, Key, ProxyId, Run, SourceId, State
+from controller.domain.silence import Requests
 from controller.errors import BrokerLostError
 from controller.ingest import connection, outgoing
 from controller.ingest.connection import Link, Tls, connect
 from controller.ingest.outgoing import Outbox
 from controller.ingest.topics import Rules
-from controller.store import quarantine, streams
+from controller.store import quarantine, sources, streams
 from controller.store.engine import Database
 from tests.fakes.broker import Mosquitto, free_port
 from tests.fakes.domain_values import stream
@@ -139,6 +141,35 @@ async def test_a_source_that_counts_from_the_beginning_is_asked_for_a_birth(mosq
         source.boot_id = "b2"
         await source.start("cam-7", 1, 1)
         assert await heard.next() == ("sources/enc-1/command", {"command": "rebirth"})
+
+
+async def test_requests_that_a_source_answers_and_those_that_it_leaves(mosquitto, database, source, monkeypatch):
+    """A birth that nobody asked for proves nothing about answers; a request counts once the broker has it."""
+    monkeypatch.setattr(outgoing, "BIRTH_SPACING_SECONDS", 0.0)
+    requests, outbox, name = Requests(), Outbox(time.monotonic), SourceId("enc-1")
+
+    async def bear(number: int) -> bool:
+        await source.say("sources/enc-1/birth", {"boot_id": "b1", "seq": number, "streams": []})
+        await until(lambda: subscriber.counts.verdicts["noted"] == number, "the birth is written")
+        return (await database.read(sources.load, [name]))[name].answers_births
+
+    async def leave(count: int) -> None:
+        outbox.ask_for_birth(name)
+        await until(lambda: requests.unanswered(name) == count, "the broker has the request")
+
+    async with running(build(database, link_to(mosquitto), outbox=outbox, requests=requests)) as subscriber:
+        assert not await bear(1)
+        await leave(1)
+        assert await bear(2)
+        for count in (1, 2, 3):
+            await leave(count)
+        known = (await database.read(sources.load, [name]))[name]
+        assert silence.is_due(known, requests.unanswered(name))
+        mosquitto.stop(kill=True)
+        await until(lambda: not subscriber.is_connected, "the connection is gone")
+        await mosquitto.start()
+        await until(lambda: subscriber.is_connected, "and back")
+        assert requests.unanswered(name) == 0, "who knows what was said meanwhile"
 
 
 async def test_a_source_is_told_that_its_stream_was_stopped(mosquitto, database, source):

@@ -9,10 +9,11 @@ import pytest
 import structlog
 
 from controller import leader as leader_module
-from controller.domain.events import SourceReported
-from controller.domain.model import Cause, Key, SourceId, StreamId
+from controller.domain.events import BirthReported, SourceReported, StreamAnnounced
+from controller.domain.model import Cause, ConditionType, Key, SourceId, StreamId
 from controller.domain.plan import Policy
 from controller.errors import LeaseLostError
+from controller.ingest import outgoing
 from controller.ingest.connection import Link
 from controller.ingest.subscriber import Pace
 from controller.ingest.topics import Rules
@@ -20,12 +21,17 @@ from controller.leader import Leader, Means
 from controller.reconcile.housekeeping import Retention
 from controller.reconcile.observe import Observer
 from controller.reconcile.queue import KeyQueue, Look
-from controller.store import record
+from controller.store import record, streams
 from tests.fakes.api_world import open_database
 from tests.fakes.control_room import lead
+from tests.fakes.domain_values import SPEC
 from tests.fakes.mqtt import until
 
 PILLARS = {"reconciler", "dispatcher", "subscriber", "follower", "housekeeper", "births"}
+
+
+def announced() -> StreamAnnounced:
+    return StreamAnnounced(SourceId("enc-1"), Key("cam-7"), SPEC, Cause("source:enc-1", "test"), boot_id="boot-1")
 
 
 @pytest.fixture
@@ -105,6 +111,41 @@ async def test_sources_are_asked_for_births_without_a_reason_and_one_after_the_o
         asking.cancel()
     assert [topic for topic, _ in asked] == ["enc-0", "enc-1", "enc-2", "enc-3"]
     assert [at for _, at in asked] == pytest.approx([150, 300, 450, 600], abs=1)
+
+
+@pytest.mark.looptime
+async def test_a_source_that_answers_no_more_is_reported_and_so_is_that_it_answers_again(means, monkeypatch):
+    monkeypatch.setattr(outgoing, "BIRTH_SPACING_SECONDS", 0.0)  # the outbox goes by the clock of the machine
+    made, told = means
+    leader = Leader(await lead(made.database), made)
+    source, cause = SourceId("enc-1"), Cause("source:enc-1", "test")
+
+    async def bear(number: int, *, is_answer: bool) -> None:
+        birth = BirthReported(source, "boot-1", (announced(),), cause, number, is_answer)
+        await made.database.write(record.record_now, [birth], new_id=made.new_id)
+
+    async def look() -> tuple[set[str], str]:
+        planned = await leader.reconciler.cycle(Look(None))
+        [known] = (await made.database.read(streams.page)).items
+        found = {action.drift.evidence for action in planned.actions if action.drift is not None}
+        return found, known.stream.condition(ConditionType.SOURCE_ONLINE).reason
+
+    await bear(1, is_answer=True)
+    began, loop = asyncio.get_running_loop().time(), asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(leader.pillars()["births"](), name="births")
+        for _ in range(3):
+            leader._requests.count(outgoing.asked(await leader.outbox.take()))
+            assert await look() == (set(), "Announced")
+        await leader.outbox.take()
+        asking.cancel()
+    assert loop.time() - began == pytest.approx(4 * leader_module.BIRTHS_SECONDS, abs=5)
+    [evidence], reason = await look()
+    assert evidence.startswith("source enc-1 is connected and does not answer requests for a birth; the last came at ")
+    assert reason == "Silent"
+    assert frozenset({Key("cam-7")}) in told
+    await bear(2, is_answer=False)
+    assert await look() == (set(), "HeardAgain")
 
 
 async def test_a_database_that_is_away_ends_no_term_for_that(means, monkeypatch):

@@ -177,6 +177,7 @@ export interface DriftDocument {
   stream_id: string;
   proxy_id: string;
   generation: number;
+  source_id: string;
   evidence: string;
   action: string;
   gate: string;

@@ -14,7 +14,7 @@ export function DriftTable({ label, drifts }: { label: string; drifts: DriftDocu
             <Verdict said={{ tone: toneOf(drift), text: DRIFTS[drift.kind] ?? drift.kind, more: DRIFT_CLASSES[drift.drift_class] }} />
           </Cell>
           <Cell of="Stream">
-            <a href={streamLink(drift.stream_id)}>{drift.key}</a>
+            {drift.key ? <a href={streamLink(drift.stream_id)}>{drift.key}</a> : `all of ${drift.source_id}`}
             <small>generation {drift.generation}</small>
           </Cell>
           <Cell of="Proxy">{drift.proxy_id}</Cell>

@@ -128,7 +128,7 @@ function Banners() {
           {route.value.page !== "limits" && <LimitBanners />}
           {ready !== null && !ready.database.ok && (
             <p class="banner tone-bad">
-              <strong>The database does not answer.</strong> {ready.database.detail}
+              <strong>Database trouble:</strong> {ready.database.detail}
             </p>
           )}
           {ready !== null && !ready.broker.ok && (

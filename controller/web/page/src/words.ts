@@ -49,22 +49,23 @@ export const DRIFTS: Record<string, string> = {
   orphan_generation: "A replaced session still runs",
   orphan_unknown: "Runs, and nobody asked for it",
   generation_ahead: "The proxy is ahead of the database",
-  newer_than_database: "Newer than anything in the database",
+  newer_than_database: "Newer than the database",
   placement_not_stopping: "Ended, but not told to stop",
   stuck_stopping: "Told to stop, and still there",
-  state_not_observed: "Said to be live, and nobody runs it",
+  state_not_observed: "Live, and nobody runs it",
   duplicate_session: "Runs on two proxies",
-  wrong_spec: "Runs with other settings than it should",
+  wrong_spec: "Runs with wrong settings",
   foreign_session: "Belongs to another installation",
   unknown_proxy: "Its proxy is not configured any more",
-  outbox_stuck: "Its proxy does not take a command",
-  observed_lag: "Asked for long ago, and not seen",
+  outbox_stuck: "Its proxy takes no command",
+  observed_lag: "Asked for, and not seen",
+  silent_source: "Its source does not answer",
 };
 
 export const DRIFT_CLASSES: Record<DriftDocument["drift_class"], string> = {
-  A: "Safe to repair: it only starts something",
+  A: "Safe: it only starts something",
   E: "Repaired at once: the database says that it is over",
-  N: "Held first: the database knows nothing about it",
+  N: "Held first: the database does not know it",
   R: "Only reported, never repaired by itself",
 };
 

@@ -1,13 +1,24 @@
 """Every kind of drift, row by row: that it is seen, what holds it, what is done about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from controller.domain.model import BootId, CommandKind, Key, PlacementState, ProxyId, Run, State, StreamId
+from controller.domain.model import (
+    BootId,
+    CommandKind,
+    Key,
+    PlacementState,
+    ProxyId,
+    Run,
+    Source,
+    SourceId,
+    State,
+    StreamId,
+)
 from controller.domain.observation import (
     NO_BOOT,
     Desired,
@@ -28,6 +39,7 @@ ON_P2 = {"proxy_id": make.P2, "boot_id": BootId("boot-2")}
 CLOSED = {"closed": MappingProxyType({make.ID: make.stream(State.CLOSED)})}
 FINGERPRINTED = Policy(fingerprint=lambda key, spec: "wished")
 OURS = Policy(installation="ours")
+SILENT = Source(make.SOURCE, "b1", True, make.NOW, make.NOW, answers_births=True, silent_since=make.NOW)
 STUCK = StuckCommand(make.KEY, make.ID, 1, make.P1, CommandKind.STOP, 7, "no answer in time")
 
 
@@ -142,6 +154,7 @@ CASES = (
     Case(K.UNKNOWN_PROXY, GateKind.REPORTED, (), (ENDED,), (make.view(**ON_P2),), at=10**6),
     Case(K.OUTBOX_STUCK, GateKind.REPORTED, (), (), (IDLE,), more={"stuck": (STUCK,)}),
     Case(K.OBSERVED_LAG, GateKind.REPORTED, (), (REQUESTED_RUN,), (IDLE,), at=60, more=pending()),
+    Case(K.SILENT_SOURCE, GateKind.REPORTED, (), (LIVE,), (PLAYING,), more={"silent": (SILENT,)}),
 )  # fmt: skip
 
 
@@ -222,6 +235,17 @@ def test_a_session_that_a_placement_asks_for_is_ours_whatever_its_mark():
 def test_a_proxy_that_has_not_said_its_name_may_be_the_one_that_is_missed():
     nameless = make.view(proxy_id=ProxyId("http://p1"), freshness=Freshness.NEVER, boot_id=NO_BOOT)
     assert Case(K.UNKNOWN_PROXY, GateKind.REPORTED, (), (LIVE,), (nameless,)).found() == []
+
+
+def test_every_silent_source_is_a_drift_of_its_own():
+    others = (SILENT, replace(SILENT, id=SourceId("enc-2"), birth_at=make.NOW))
+    found = Case(K.SILENT_SOURCE, GateKind.REPORTED, (), more={"silent": others}).found()
+    assert [action.drift.source_id for action in found] == ["enc-1", "enc-2"]
+    assert len({action.drift.drift_key for action in found}) == 2
+    assert [action.drift.evidence.rpartition("; ")[2] for action in found] == [
+        "none ever came",
+        "the last came at 2026-03-01 12:00:00 UTC",
+    ]
 
 
 def test_a_command_to_a_proxy_that_does_not_answer_at_all_is_not_told_of_twice():
