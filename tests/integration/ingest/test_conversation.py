@@ -127,7 +127,7 @@ async def test_what_cannot_be_read_is_kept_and_blocks_nobody(make_broker, databa
         await source.say(topic, payload)
         await source.start("good", 1, 1)
         await until(lambda: is_in_state(database, "good", State.PENDING), "the next message is taken")
-        assert subscriber.counts.refused == 1
+        await until(lambda: subscriber.counts.refused == 1, "and the one before is counted")
     [refusal] = (await database.read(quarantine.page)).items
     assert reason in refusal.message.reason
     assert refusal.message.topic == f"{PREFIX}/{topic}"
