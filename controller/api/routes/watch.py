@@ -21,7 +21,8 @@ ENDED_RECENTLY = timedelta(minutes=10)
 """For this long after its end a key answers 410 rather than 404, as the proxies do."""
 RETRY_SECONDS = 1
 PLAYLIST_MAX = 10_000
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+PLAYLIST_TYPE = "audio/x-mpegurl"
+"""Of a list of streams. VLC takes what is called by the type of HLS for HLS, and does not open it."""
 
 NAME_LABELS = ("tvg-name", "name", "title")
 GROUP_LABELS = ("group-title", "group")

@@ -76,7 +76,7 @@ async def test_the_playlist_names_every_active_stream(world: World) -> None:
     await world.announce("over")
     await world.client.delete("/streams/over")
     answer = await world.client.get("/playlist.m3u?output=hls", host="tv.example:8080")
-    assert answer.headers["content-type"] == "application/vnd.apple.mpegurl"
+    assert answer.headers["content-type"] == "audio/x-mpegurl"
     assert answer.body.decode() == (
         "#EXTM3U\n"
         '#EXTINF:-1 tvg-id="a" tvg-name="a" tvg-logo="http://x/l.png",a\n'
