@@ -335,8 +335,8 @@ class Feed:
         return self._playlists.of(hls, query, ended=ended)
 
     def initialisation(self, number: int) -> bytes | None:
-        """Return what has to be read before the fragments that name this number."""
-        return self._fragments.initialisation(number) if self._fragments is not None else None
+        """Return what has to be read before the segments that name this number."""
+        return None if (held := self._fragments or self.hls) is None else held.initialisation(number)
 
     def media_segment(self, sequence: int) -> MediaSegment | None:
         return self.hls.find(sequence) if self.hls is not None else None

@@ -88,6 +88,10 @@ class Cutter:
         self._broken = False
         self._sequence = -1
         self._initialisation: int | None = None
+        self._follows_fragments = False
+        self._tables = b""
+        self.tables_number: int | None = None
+        """Of MPEG-TS that took the place of fragmented MP4: the name of its tables."""
         self._count = 0
         self.discontinuities = discontinuities
         self.target_seconds = max(1, round_half_up(segment_seconds))
@@ -171,8 +175,17 @@ class Cutter:
     def follow(self, former: "Cutter") -> None:
         """Go on where another list, which has been interrupted, ended: it will not be shown any more."""
         self._sequence, self._broken, self.discontinuities = former.state
+        self._follows_fragments = former.is_fragmented
         if former.declared_seconds is not None:
             self.declare(former.declared_seconds)
+
+    @property
+    def is_fragmented(self) -> bool:
+        return self._initialisation is not None
+
+    def initialisation(self, number: int) -> bytes | None:
+        """Return the tables of that name: what initialises MPEG-TS (RFC 8216, 3.2)."""
+        return self._tables if number == self.tables_number else None
 
     @property
     def state(self) -> tuple[int, bool, int]:
@@ -217,6 +230,8 @@ class Cutter:
             self._sequence = first_number(wall)
 
     def _end(self, opened: RandomAccess, position: int, seconds: float) -> None:
+        if self._follows_fragments and self.tables_number is None and opened.prefix:
+            self._tables, self.tables_number = opened.prefix, self._sequence
         self._append(opened.position, position, opened.prefix, seconds, None)
 
     def _append(self, start: int, end: int, prefix: bytes, seconds: float, initialisation: int | None) -> None:
@@ -260,7 +275,13 @@ class Playlists:
             return None
         state = (listed[0].sequence, listed[-1].sequence, cutter.target_seconds, ended)
         if self._made_from != state:
-            self._text = render(listed, target_seconds=cutter.target_seconds, query=QUERY_MARK, ended=ended)
+            self._text = render(
+                listed,
+                target_seconds=cutter.target_seconds,
+                tables_number=cutter.tables_number,
+                query=QUERY_MARK,
+                ended=ended,
+            )
             self._made_from = state
         return self._text.replace(QUERY_MARK, query)
 
@@ -298,25 +319,42 @@ def round_half_up(seconds: float) -> int:
     return int(seconds + 0.5)
 
 
-def render(segments: tuple[MediaSegment, ...], *, target_seconds: int, query: str = "", ended: bool = False) -> str:
-    """Write the media playlist of a window; ``query`` is put behind every segment's address."""
-    return "\n".join(_lines(segments, target_seconds, query, ended=ended)) + "\n"
+def render(
+    segments: tuple[MediaSegment, ...],
+    *,
+    target_seconds: int,
+    tables_number: int | None = None,
+    query: str = "",
+    ended: bool = False,
+) -> str:
+    """Write the media playlist of a window; ``query`` is put behind every segment's address.
+
+    ``tables_number`` names the tables of MPEG-TS that comes after fragmented MP4. A playlist cannot say that what it
+    said of an initialisation holds no longer: hls.js would put that before packets. So another one takes its place.
+    """
+    head = list(_head(segments, target_seconds, is_mapped=tables_number is not None))
+    return "\n".join((*head, *_body(segments, tables_number, query, ended=ended))) + "\n"
 
 
-def _lines(segments: tuple[MediaSegment, ...], target_seconds: int, query: str, *, ended: bool) -> Iterator[str]:
+def _head(segments: tuple[MediaSegment, ...], target_seconds: int, *, is_mapped: bool) -> Iterator[str]:
     yield "#EXTM3U"
-    yield f"#EXT-X-VERSION:{3 if segments and segments[-1].initialisation is None else 7}"
+    is_plain = not segments or segments[-1].initialisation is None
+    yield f"#EXT-X-VERSION:{7 if not is_plain else 6 if is_mapped else 3}"
     yield f"#EXT-X-TARGETDURATION:{target_seconds}"
     yield f"#EXT-X-MEDIA-SEQUENCE:{segments[0].sequence if segments else 0}"
     if segments and segments[0].discontinuities_before:
         yield f"#EXT-X-DISCONTINUITY-SEQUENCE:{segments[0].discontinuities_before}"
+
+
+def _body(segments: tuple[MediaSegment, ...], tables_number: int | None, query: str, *, ended: bool) -> Iterator[str]:
     known: int | None = None
     for segment in segments:
         if segment.discontinuity:
             yield "#EXT-X-DISCONTINUITY"
-        if segment.initialisation is not None and segment.initialisation != known:
-            known = segment.initialisation
-            yield f'#EXT-X-MAP:URI="{known}.mp4{query}"'
+        needed = tables_number if segment.initialisation is None else segment.initialisation
+        if needed is not None and needed != known:
+            known = needed
+            yield f'#EXT-X-MAP:URI="{needed}.{"psi" if segment.initialisation is None else "mp4"}{query}"'
         when = datetime.fromtimestamp(segment.wall, UTC)
         yield f"#EXT-X-PROGRAM-DATE-TIME:{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
         yield f"#EXTINF:{segment.duration_seconds:.3f},"

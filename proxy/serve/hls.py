@@ -32,12 +32,13 @@ GZIP_LEVEL: Final = 6
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 SEGMENT_TYPE: Final = "video/mp2t"
 FRAGMENT_TYPE: Final = "video/mp4"
+INITIALISATIONS: Final = frozenset({"mp4", "psi"})
 PLAYLIST_HEADERS: Final = CORS | {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
 SEGMENT_HEADERS: Final = CORS | {"Cache-Control": "max-age=3600, immutable"}
 """What a name stands for never changes: numbers only rise, and a segment is a range of bytes that nobody rewrites."""
 OF_BODY: Final = frozenset({"Content-Type", "Content-Encoding"})
 _NEVER: Final = re.compile(r"q\s*=\s*0(\.0*)?")
-_SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.(ts|m4s|mp4)")
+_SEGMENT_NAME: Final = re.compile(r"(\d{1,18})\.(ts|m4s|mp4|psi)")
 
 
 class HlsDoor:
@@ -157,14 +158,14 @@ def segment_of(session: Session, name: str) -> tuple[Feed, MediaSegment | bytes]
     feed = session.feed
     if match and feed is not None:
         number = int(match[1])
-        found = feed.initialisation(number) if match[2] == "mp4" else feed.media_segment(number)
+        found = feed.initialisation(number) if match[2] in INITIALISATIONS else feed.media_segment(number)
         if isinstance(found, bytes) or (found is not None and found.name == name):
             return feed, found
     raise RefusedError(404, f"{name} is not, or no longer, a segment of {session.key}")
 
 
 def _type_of(name: str) -> str:
-    return SEGMENT_TYPE if name.endswith(".ts") else FRAGMENT_TYPE
+    return SEGMENT_TYPE if name.endswith((".ts", ".psi")) else FRAGMENT_TYPE
 
 
 def segment_headers(segment: MediaSegment) -> dict[str, str]:

@@ -13,6 +13,7 @@ from proxy.core.playlist import (
     TARGET_SECONDS_MAX,
     Cutter,
     MediaSegment,
+    Playlists,
     clock_seconds,
     elapsed,
     render,
@@ -329,3 +330,30 @@ def test_the_laws_of_a_live_playlist(steps: list[tuple[float, bool]], segment_se
             assert shown.media_sequence >= sequence_before
             assert (shown.discontinuity_sequence or 0) >= breaks_before
             sequence_before, breaks_before = shown.media_sequence, shown.discontinuity_sequence or 0
+
+
+def test_packets_after_fragments_name_their_tables_in_the_place_of_the_initialisation() -> None:
+    former = cutter()
+    former.add(0, 100, seconds=1.0, wall=NOON, renewed=True)
+    former.interrupt(100, 1.0, None)
+    cut = cutter()
+    cut.follow(former)
+    for number in range(3):
+        cut.reach(point(number * 100, float(number)))
+    shown = render(cut.listed, target_seconds=4, tables_number=cut.tables_number, query="?v=x").splitlines()
+    number = cut.listed[0].sequence
+    assert "#EXT-X-VERSION:6" in shown
+    assert [line for line in shown if "MAP" in line] == [f'#EXT-X-MAP:URI="{number}.psi?v=x"']
+    assert cut.initialisation(number) == cut.listed[0].prefix != b""
+    assert cut.initialisation(number + 1) is None
+    assert f'#EXT-X-MAP:URI="{number}.psi?v=x"' in (Playlists().of(cut, "?v=x", ended=False) or "").splitlines()
+
+
+def test_packets_after_packets_name_no_tables() -> None:
+    cut = settled()
+    after = cutter()
+    after.follow(cut)
+    for number in range(3):
+        after.reach(point(number * 100, float(number)))
+    assert after.tables_number is None
+    assert after.initialisation(after.listed[0].sequence) is None

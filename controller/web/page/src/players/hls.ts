@@ -10,10 +10,14 @@ const CODEC_FAULTS: string[] = [
   "fragParsingError",
 ];
 
+// When the upstream changes from MPEG-TS to fragmented MP4 or back, sound and pictures need other buffers than before.
+// hls.js leaves that to its user; begun anew it goes on. What fails again this soon after that will not play.
+const RECOVERY_PAUSE_MS = 10_000;
+
 export const play: Play = (video, url, onFault) => {
   // The worker would be made of a blob; what a page shows is decoded well enough without.
   const hls = new Hls({ enableWorker: false, backBufferLength: 30 });
-  let hasRecovered = false;
+  let recoveredAt = Number.NEGATIVE_INFINITY;
   hls.on(Hls.Events.ERROR, (_event: string, data: ErrorData) => {
     const status = data.response?.code ?? 0;
     if (status === 410) {
@@ -22,8 +26,8 @@ export const play: Play = (video, url, onFault) => {
       return;
     } else if (CODEC_FAULTS.includes(data.details)) {
       onFault("codec", data.details);
-    } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !hasRecovered) {
-      hasRecovered = true;
+    } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR && performance.now() - recoveredAt > RECOVERY_PAUSE_MS) {
+      recoveredAt = performance.now();
       hls.recoverMediaError();
     } else {
       onFault(data.type === Hls.ErrorTypes.MEDIA_ERROR ? "codec" : "network", status ? `HTTP ${status}` : data.details);
