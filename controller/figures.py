@@ -63,6 +63,8 @@ def of_ingest(subscriber: Subscriber) -> Iterator[Figure]:
     yield figure("mqtt_discarded", "Messages of QoS 0 that came too fast.", counts.discarded, "counter")
     yield figure("mqtt_batches", "Transactions that recorded events.", counts.batches, "counter")
     yield figure("mqtt_record_failures", "Transactions that failed.", subscriber.recorder.failures, "counter")
+    delayed = round(subscriber.recorder.delayed_seconds, 1)
+    yield figure("mqtt_record_delayed_seconds", "For how long events have waited for the database.", delayed)
     verdicts = tuple(((("verdict", verdict.value),), float(counts.verdicts[verdict])) for verdict in Verdict)
     yield Figure("mqtt_events", "Events by what became of them.", verdicts, "counter")
 

@@ -209,7 +209,15 @@ class Rooms:
             return Health(has_observed, is_leader=False, leader=leader, broker="standby", database_detail=trouble)
         broker: BrokerState = "connected" if self.leader.subscriber.is_connected else "connecting"
         has_observed = self.leader.reconciler.full_at is not None
-        return Health(has_observed, is_leader=True, leader=self.leadership.leader, broker=broker)
+        recorder = self.leader.subscriber.recorder
+        return Health(
+            has_observed,
+            is_leader=True,
+            leader=self.leadership.leader,
+            broker=broker,
+            recording_trouble=recorder.trouble,
+            recording_delayed_seconds=recorder.delayed_seconds,
+        )
 
     def _figures(self) -> Iterable[Figure]:
         yield figure("leader_terms", "How often it began to lead.", self.leadership.terms, "counter")

@@ -32,6 +32,10 @@ class Health:
     broker_detail: str = ""
     database_detail: str = ""
     """Why nobody can take the lead; empty where nothing is known against it."""
+    recording_trouble: str = ""
+    """Why the database takes nothing of what sources say, though this process leads; empty while it does."""
+    recording_delayed_seconds: float = 0.0
+    """For how long."""
 
 
 @dataclass(frozen=True, slots=True)

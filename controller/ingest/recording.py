@@ -50,6 +50,15 @@ class Recorder:
         """Transactions that failed."""
         self.unrecordable = 0
         """Events that went to quarantine because they could not be recorded."""
+        self.trouble = ""
+        """Why the database took nothing when it was tried last; empty when it did."""
+        self._delayed_at = 0.0
+        """Since when there is trouble, on the clock of the event loop."""
+
+    @property
+    def delayed_seconds(self) -> float:
+        """For how long events have waited for the database; zero while they do not."""
+        return asyncio.get_running_loop().time() - self._delayed_at if self.trouble else 0.0
 
     async def record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """Record all events in their order, and return what became of them, portion by portion. Never gives up.
@@ -81,9 +90,11 @@ class Recorder:
         """Write, waiting for a database that is away; raise _RefusedError when it is there and refuses."""
         for attempt in itertools.count():
             try:
-                return await self._write(events)
+                recorded = await self._write(events)
             except DatabaseUnavailableError as error:
                 self.failures += 1
+                self._delayed_at = self._delayed_at if self.trouble else asyncio.get_running_loop().time()
+                self.trouble = error.detail
                 log.warning("mqtt.record_delayed", events=len(events), reason=error.detail)
             except LeaseLostError:
                 # The next leader is sent the same messages: nothing of this batch was acknowledged.
@@ -92,6 +103,9 @@ class Recorder:
                 self.failures += 1
                 log.exception("mqtt.record_refused", events=len(events))
                 raise _RefusedError from error
+            else:
+                self.trouble = ""
+                return recorded
             await self._pause(attempt)
         raise AssertionError
 

@@ -111,21 +111,26 @@ async def test_a_full_disk_is_waited_for_and_costs_no_event(
     assert status in {201, 503}, told  # one row may still fit in; then it has to be there for good
     accepted = ["by-hand"] if status == 201 else []
     server = database[1]
-    if server is None:
+    if server is not None:
+        # There rows that were there can still be changed, so that it goes on leading.
+        async def tells() -> bool:
+            status, ready = await controller.ask("GET", "/readyz")
+            is_told = ready["database"]["detail"].startswith("recording delayed since ")
+            return is_told and (status, ready["ready"], ready["is_leader"]) == (200, True, True)
 
-        async def is_unready() -> bool:
-            return not (await controller.ready()).get("ready", True)
-
-        await until(is_unready, "nothing at all can be written, and readyz tells it")
-    else:
-        # There rows that were there can still be changed, so that it goes on leading. Now the server dies as well.
+        await until(tells, "readyz of the leader tells that recording waits, and answers all the same")
+        # Now the server dies as well, and finds no room to come back.
         server.send_signal(signal.SIGKILL)
         await until(lambda: server.starts > 1, "it is started again")
-        heard = len(delays())
-        await until(lambda: len(delays()) > heard + 1, "there is no more room than before")
+
+    async def is_unready() -> bool:
+        return not (await controller.ready()).get("ready", True)
+
+    await until(is_unready, "nothing at all can be written, and readyz tells it")
     disk.clear()
     await until(controller.leads, "it leads again")
     await until(lambda: shows(*BEFORE, *KEYS, *accepted), "all that was said runs")
+    assert (await controller.ready())["database"] == {"ok": True, "detail": ""}
     _, quarantined = await controller.ask("GET", "/quarantine")
     assert quarantined["items"] == []
     assert not {line["event"] for line in controller.events()} & {"mqtt.record_refused", "mqtt.message_unrecordable"}

@@ -59,10 +59,12 @@ async def test_events_wait_for_room_and_none_is_put_aside(database: Database) ->
         await refused.wait()
     assert reasons[0] == "OperationalError: database or disk is full"
     assert not recording.done(), "nothing is acknowledged"
+    assert recorder.trouble == reasons[0]
     assert not (await database.read(streams.desired)).runs, "nothing of it is written"
 
     await database.write(limit_pages, PLENTY)
     async with asyncio.timeout(10):
         await recording
     assert len((await database.read(streams.desired)).runs) == KEYS
+    assert recorder.trouble == ""
     assert (recorder.unrecordable, await database.read(quarantine.count)) == (0, 0)

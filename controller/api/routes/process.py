@@ -1,6 +1,7 @@
 """This process: whether it lives, whether it can serve, its numbers, and whether the world is as it says."""
 
 import asyncio
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -22,6 +23,8 @@ router = APIRouter(tags=["process"])
 
 READY_SECONDS = 5.0
 """How long the database may take to answer a probe."""
+RECORDING_SECONDS = 5.0
+"""What sources say may wait for so long before a probe tells of it."""
 OBSERVE_SECONDS = 15.0
 """How long the proxies together may take to be listed; each has its own, shorter time-out."""
 
@@ -45,12 +48,19 @@ async def show_ready(services: ServicesHere) -> Response:
     if database["ok"] and health.database_detail:
         # It can be read and not written: a full disk.
         database = {"ok": False, "detail": health.database_detail}
+    serves = database["ok"]
+    if serves and health.recording_delayed_seconds >= RECORDING_SECONDS:
+        # Some disks that are full let rows be changed and none be added. Reading goes on, and no other controller
+        # could write more: this is told, and takes nobody out of service.
+        since = services.clock() - timedelta(seconds=health.recording_delayed_seconds)
+        detail = f"recording delayed since {since:%Y-%m-%d %H:%M:%S} UTC: {health.recording_trouble}"
+        database = {"ok": False, "detail": detail}
     observation: schemas.CheckDocument = {
         "ok": health.has_observed,
         "detail": "" if health.has_observed else "the proxies were not listed since start",
     }
     found: schemas.ReadyDocument = {
-        "ready": database["ok"] and health.has_observed and not services.stopping.is_set(),
+        "ready": serves and health.has_observed and not services.stopping.is_set(),
         "is_leader": health.is_leader,
         "leader": health.leader,
         "database": database,

@@ -81,6 +81,23 @@ async def test_an_absent_database_is_waited_for(lines):
     assert {line["event"] for line in lines} == {"mqtt.record_delayed"}
 
 
+async def test_it_knows_for_how_long_and_why_events_wait():
+    ledger, clock = Ledger(), asyncio.get_running_loop().time
+    recorder = make(ledger)
+    ledger.away_until = clock() + 60
+    recording = asyncio.ensure_future(recorder.record([arrival("a")]))
+    assert (recorder.trouble, recorder.delayed_seconds) == ("", 0.0)
+    await asyncio.sleep(30)
+    assert (bool(recorder.trouble), recorder.delayed_seconds) == (True, 30.0)
+    await recording
+    assert (recorder.trouble, recorder.delayed_seconds) == ("", 0.0)
+    ledger.away_until = clock() + 60
+    again = asyncio.ensure_future(recorder.record([arrival("b")]))
+    await asyncio.sleep(7)
+    assert recorder.delayed_seconds == 7.0, "it counts anew"
+    await again
+
+
 async def test_one_event_that_cannot_be_recorded_stops_no_other(lines):
     ledger = Ledger()
     recorder = make(ledger)

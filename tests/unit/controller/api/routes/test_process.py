@@ -46,6 +46,29 @@ async def test_a_database_that_takes_no_lease_is_not_ready(world: World) -> None
     assert answer.json()["database"] == {"ok": False, "detail": "database or disk is full"}
 
 
+@pytest.mark.parametrize(("seconds", "is_told"), [(4.9, False), (5.0, True)])
+async def test_that_recording_waits_is_told_and_takes_nobody_out_of_service(
+    world: World, seconds: float, is_told: bool
+) -> None:
+    """Where rows can be changed and none be added (a full disk of Postgres) a leader goes on, and reading does."""
+    world.health = Health(True, recording_trouble="No space left on device", recording_delayed_seconds=seconds)
+    answer = await world.client.get("/readyz")
+    since = (world.services.clock() - timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:")
+    assert (answer.status, answer.json()["ready"]) == (200, True)
+    assert answer.json()["database"]["ok"] is not is_told
+    detail = answer.json()["database"]["detail"]
+    assert detail.startswith(f"recording delayed since {since}") is is_told
+    assert detail.endswith(" UTC: No space left on device") is is_told
+
+
+async def test_a_database_that_is_away_comes_before_what_waits_for_it(world: World, database: Database) -> None:
+    await database.dispose()
+    world.health = Health(True, recording_trouble="gone", recording_delayed_seconds=60)
+    answer = await world.client.get("/readyz")
+    assert answer.status == 503
+    assert "recording" not in answer.json()["database"]["detail"]
+
+
 async def test_on_its_way_out_it_is_not_ready(world: World) -> None:
     world.stopping.set()
     assert (await world.client.get("/readyz")).status == 503
