@@ -72,7 +72,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
             changes.append(change)
     orphans = OrphanPlanner(scene, drafts, settled.keys, standing.heard)
     orphans.plan()
-    verdict = unevidenced.decide(orphans.due, scene, standing)
+    verdict = unevidenced.decide(orphans.due, orphans.barred, scene, standing)
     orphans.settle(verdict)
     actions += [*orphans.actions, *_report_stuck(desired, fleet), *_report_silent(desired)]
     return Plan(

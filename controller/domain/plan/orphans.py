@@ -35,6 +35,8 @@ class OrphanPlanner:
         self.stops: list[Command] = []
         self.due: list[Due] = []
         """What would be stopped without evidence: decided upon together, by ``unevidenced``."""
+        self.barred: list[Due] = []
+        """What would be due as well, if an operator or the startup did not hold it."""
         self.asks_for_births = False
         """Whether something was seen for the first time that a source may claim."""
 
@@ -133,6 +135,8 @@ class OrphanPlanner:
         gate = self._scene.warden.may_stop(session.key, view.proxy_id, kind=kind)
         if gate is not None:
             self._hold(drift, gate)
+            if kind.drift_class is DriftClass.UNEVIDENCED:
+                self.barred.append(Due(view, session, drift))
         elif kind.drift_class is DriftClass.UNEVIDENCED:
             self.due.append(Due(view, session, drift))
         else:

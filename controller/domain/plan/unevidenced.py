@@ -37,15 +37,20 @@ class Verdict:
     held: tuple[tuple[Due, Gate], ...] = ()
 
 
-def decide(due: Sequence[Due], scene: Scene, standing: Standing) -> Verdict:
-    """Decide on all sessions that would be stopped without evidence."""
+def decide(due: Sequence[Due], barred: Sequence[Due], scene: Scene, standing: Standing) -> Verdict:
+    """Decide on all sessions that would be stopped without evidence.
+
+    ``barred`` are those that are held already, by an operator or since this controller has just begun. They open
+    nothing, and keep what is open: what nobody may stop is not quiet.
+    """
     desired, now = scene.desired, scene.now
     breaker = replace(desired.breaker, spent=within_window(desired.breaker.spent, now))
     if desired.keys is not None:
         # Part of the world says nothing about how much of it is concerned.
         return Verdict(breaker, standing.quiet, standing.glance, held=tuple((one, FULL_LOOK) for one in due))
     scale = _measure(due, scene)
-    breaker, quiet = judge(breaker, find_cause(scale, standing.glance, scene.policy.limits), standing.quiet, now)
+    measured = _measure((*due, *barred), scene) if breaker.is_open else scale
+    breaker, quiet = judge(breaker, find_cause(measured, standing.glance, scene.policy.limits), standing.quiet, now)
     name = digest(breaker, (_target(one) for one in due))
     if name in desired.approvals:
         spent = (*breaker.spent, (now, len(due))) if due else breaker.spent

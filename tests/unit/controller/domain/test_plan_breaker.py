@@ -8,6 +8,7 @@ import pytest
 from controller.domain.admission import Books, Intake
 from controller.domain.breaker import Breaker
 from controller.domain.budgets import BURST_SECONDS, Limits
+from controller.domain.controls import PAUSE, Control, Controls, Scope
 from controller.domain.events import Order, StreamEndAnnounced
 from controller.domain.model import BootId, CommandKind, Key, ProxyId, Run, State, StreamId
 from controller.domain.observation import Desired, DriftKey, DriftSeen, Observed, ProxyView, Session
@@ -15,6 +16,7 @@ from controller.domain.plan import DriftKind, GateKind, Plan, Policy, Standing, 
 from tests.fakes import domain_values as make
 
 BURST = int(5 * BURST_SECONDS)
+PAUSED = Controls((Control(Scope.GLOBAL, "", PAUSE, "", "ann", "a look", make.NOW, make.later(10**6)),))
 
 
 def stranger(number: int) -> Session:
@@ -135,6 +137,32 @@ class TestOpen:
         for at in (10, 20):
             assert loop.breaker.is_open
             loop.plan((make.view(),), at=at)
+        assert not loop.breaker.is_open
+
+    @pytest.mark.parametrize("ghosts", [pytest.param(40, id="too many"), pytest.param(3, id="as many as are allowed")])
+    @pytest.mark.parametrize("held", ["a pause", "the startup"])
+    def test_what_is_held_anyhow_keeps_it_open_as_long_as_it_would_open_it(self, loop, held, ghosts):
+        self.opened(loop)
+        view = replace(self.GHOSTS, sessions=self.GHOSTS.sessions[:ghosts])
+        gate = GateKind.CONTROL if held == "a pause" else GateKind.STARTUP
+        loop.standing = replace(loop.standing, startup="a proxy was not listed" if held == "the startup" else "")
+        paused = {"controls": PAUSED} if held == "a pause" else {}
+        for at in (10, 20, 30):
+            thought = loop.plan((view,), at=at, **paused)
+            assert (thought.stops, set(gates(thought))) == ((), {gate})
+        assert loop.breaker.is_open is (ghosts == 40)
+        loop.standing = replace(loop.standing, startup="")
+        thought = loop.plan((view,), at=40)
+        assert (len(thought.stops), loop.breaker.is_open) == ((0, True) if ghosts == 40 else (3, False))
+
+    def test_what_is_held_anyhow_opens_nothing(self, loop):
+        assert loop.plan((self.GHOSTS,), controls=PAUSED).stops == ()
+        assert not loop.breaker.is_open
+
+    def test_an_approval_while_it_is_paused_closes_it_and_stops_nothing(self, loop):
+        self.opened(loop)
+        loop.approvals = frozenset({loop.plan((self.GHOSTS,), at=10, controls=PAUSED).digest})
+        assert loop.plan((self.GHOSTS,), at=20, controls=PAUSED).stops == ()
         assert not loop.breaker.is_open
 
     def test_an_approval_of_its_digest_releases_exactly_that_once(self, loop):
