@@ -156,6 +156,7 @@ class ProxyClient:
             "generation": str(command.generation),
             "boot_id": command.boot_id,
             "token": str(token),
+            **({"installation": self._installation} if self._installation else {}),
             **({"moved_to": moved_to} if moved_to else {}),
         }
         body = await self._call("DELETE", f"/sessions/{command.stream_id}", query=query)

@@ -209,7 +209,7 @@ class Settings(DatabaseSettings):
         min_length=1,
         max_length=128,
         description="What sessions are marked with at the proxies, for all controllers of one database alike. Sessions"
-        " that are marked otherwise are reported, and left alone.",
+        " that are marked otherwise are reported, and left alone; a key that one of them has is not started there.",
     )
     lease_seconds: PositiveFloat = Field(
         15, ge=1, le=300, description="A leader that was not heard of for this long is replaced by another controller."

@@ -11,7 +11,7 @@ GET    /sessions                        SessionList             everything this 
 PUT    /sessions/{stream_id}            EnsureReply             run exactly this (body: EnsureRequest); idempotent
 DELETE /sessions/{stream_id}?key&epoch  StopReply               stop what is at or below that fence (query:
        &generation&boot_id&token                                StopRequest); idempotent
-       [&moved_to]
+       [&installation&moved_to]
 GET    /sessions/watch                  lines of Change         one JSON object a line: something changed, list again
 POST   /synced                          CommandReply            body SyncedRequest: the first full sync is done,
                                                                 and this token leads
@@ -112,7 +112,8 @@ class EnsureOutcome(StrEnum):
     WRONG_BOOT = "wrong_boot"
     STALE_TOKEN = "stale_token"  # noqa: S105 - an outcome, not a secret
     REFUSED = "refused"
-    """The proxy cannot take it (draining, at its limit, upstream kind or address not allowed); see ``detail``."""
+    """The proxy cannot take it (draining, at its limit, upstream kind or address not allowed, another installation
+    has the key); see ``detail``."""
 
 
 class StopRequest(Wire):
@@ -123,6 +124,8 @@ class StopRequest(Wire):
     generation: Counter
     boot_id: str
     token: Counter
+    installation: Installation = ""
+    """Whose command it is: a session of another one's is left alone, unless it is of this very stream."""
     moved_to: PublicUrl = ""
     """Where the key runs now, another proxy's ``public_url``: viewers who come for it are sent there for a while."""
 

@@ -4,7 +4,7 @@ Every decision (``ensure``, ``stop``) is synchronous: between looking at the fen
 runs. What a stopped session still has to tear down runs later in its own task, which holds only its own objects.
 
 Invariants: at most one session a key; its fence is above the key's tombstone; fences of a key only rise while either
-is remembered. Nothing survives the process: the boot id says so to the controller.
+is remembered; what another installation has is left alone. Nothing survives the process: its boot id says so.
 """
 
 import asyncio
@@ -266,6 +266,8 @@ class Registry:
             return Verdict(EnsureOutcome(guard))
         key, fence = request.spec.key, (request.epoch, request.generation)
         current = self._sessions.get(key)
+        if current is not None and current.is_foreign(stream_id, request.installation):
+            return Verdict(EnsureOutcome.REFUSED, f"installation {current.installation} runs this key here")
         tombstone = self._fresh_tombstone(key)
         if tombstone is not None and fence <= tombstone.fence:
             return Verdict(EnsureOutcome.NEWER_EXISTS, f"stopped at {_words(tombstone.fence)}", tombstone.fence)
@@ -330,6 +332,8 @@ class Registry:
         if current is None:
             self._bury(request.key, fence, ran=False, moved_to=request.moved_to)
             return Verdict(StopOutcome.NOT_FOUND)
+        if current.is_foreign(stream_id, request.installation):
+            return Verdict(StopOutcome.NOT_FOUND, f"installation {current.installation} runs this key here")
         if current.fence > fence:
             return Verdict(StopOutcome.NEWER_EXISTS, f"runs at {_words(current.fence)}", current.fence)
         if current.fence == fence and current.stream_id != stream_id:

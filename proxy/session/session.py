@@ -87,6 +87,11 @@ class Session:
 
     # What the outside sees
 
+    def is_foreign(self, stream_id: str, installation: str) -> bool:
+        """Whether another installation than its own asks, about another stream than this one."""
+        is_known = bool(installation) and bool(self.installation)
+        return is_known and installation != self.installation and stream_id != self.stream_id
+
     @property
     def key(self) -> str:
         return self.spec.key

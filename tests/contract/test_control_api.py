@@ -135,6 +135,41 @@ async def test_a_session_says_whose_it_is(caller: Caller, key: str):
         assert view.installation == whose
 
 
+async def test_another_installations_session_is_neither_taken_over_nor_stopped(caller: Caller, key: str):
+    """Whatever the fence: two databases count epochs and generations each for themselves."""
+    ours = {"stream": "s2", "installation": "ours"}
+    await caller.ensure(spec(key), 5, 5, installation="theirs")
+    for fence in ((9, 9), (5, 5), (1, 1)):
+        status, reply = await caller.ensure(spec(key), *fence, **ours)
+        assert (status, reply.outcome) == (409, EnsureOutcome.REFUSED)
+        status, stopped = await caller.stop(key, *fence, **ours)
+        assert (status, stopped.outcome) == (200, StopOutcome.NOT_FOUND)
+    view = await caller.find(key)
+    assert view is not None
+    assert (view.stream_id, view.epoch, view.generation, view.installation) == ("s1", 5, 5, "theirs")
+    await caller.stop(key, 5, 5, installation="theirs")
+    status, reply = await caller.ensure(spec(key), 6, 1, **ours)
+    assert (status, reply.outcome) == (200, EnsureOutcome.STARTED), "what was refused left nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("mark", "stream", "installation"),
+    [
+        pytest.param("", "s2", "ours", id="a session that nobody has marked"),
+        pytest.param("theirs", "s2", "", id="a command of nobody's"),
+        pytest.param("ours before", "s1", "ours", id="the very stream, by another name"),
+    ],
+)
+async def test_all_else_obeys_the_fence_alone(caller: Caller, key: str, mark: str, stream: str, installation: str):
+    await caller.ensure(spec(key), 1, 1, installation=mark)
+    _, reply = await caller.ensure(spec(key, on_eof="end"), 1, 2, stream=stream, installation=installation)
+    assert reply.outcome in (EnsureOutcome.STARTED, EnsureOutcome.REPLACED)
+    await caller.stop(key, 1, 2, stream=stream, installation=installation)
+    await caller.ensure(spec(key), 2, 3, installation=mark)
+    _, stopped = await caller.stop(key, 2, 4, stream=stream, installation=installation)
+    assert stopped.outcome is StopOutcome.STOPPED
+
+
 async def test_repeats_change_nothing(caller: Caller, key: str):
     await caller.ensure(spec(key), 1, 1)
     before = (await caller.list()).sequence

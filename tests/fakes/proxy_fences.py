@@ -75,6 +75,8 @@ class FakeRegistry:
             self.views.get(asked.spec.key),
             self.graves.get(asked.spec.key),
         )
+        if held and is_foreign(held, stream_id, asked.installation):
+            return EnsureOutcome.REFUSED, None
         held_fence = (held.epoch, held.generation) if held else (-1, -1)
         if grave is not None and fence <= grave:
             return EnsureOutcome.NEWER_EXISTS, grave
@@ -93,6 +95,8 @@ class FakeRegistry:
         if guard := self.guard(asked.boot_id, asked.token):
             return StopOutcome(guard), None
         fence, held = (asked.epoch, asked.generation), self.views.get(asked.key)
+        if held and is_foreign(held, stream_id, asked.installation):
+            return StopOutcome.NOT_FOUND, None
         if held and (held.epoch, held.generation) > fence:
             return StopOutcome.NEWER_EXISTS, (held.epoch, held.generation)
         if held and (held.epoch, held.generation) == fence and held.stream_id != stream_id:
@@ -103,3 +107,8 @@ class FakeRegistry:
         del self.views[asked.key]
         self._ring(asked.key)
         return StopOutcome.STOPPED, None
+
+
+def is_foreign(held: SessionView, stream_id: str, installation: str) -> bool:
+    whose = {held.installation, installation}
+    return "" not in whose and len(whose) > 1 and held.stream_id != stream_id

@@ -66,6 +66,17 @@ def response(status: str, body: bytes, kind: str = "application/json", length: i
     return head.encode() + b"\r\nConnection: close\r\n\r\n" + body
 
 
+async def test_commands_say_whose_they_are(http, fake):
+    ours, theirs = (
+        ProxyClient(http, fake.url, token=TOKEN, installation=name, **LIMITS) for name in ("ours", "theirs")
+    )
+    await theirs.send(command(fake), 1)
+    for kind, outcome in ((CommandKind.ENSURE, ReplyOutcome.REFUSED), (CommandKind.STOP, ReplyOutcome.NOT_FOUND)):
+        other = dataclasses.replace(command(fake, kind, generation=2), stream_id=StreamId("s2"))
+        assert (await ours.send(other, 1)).outcome is outcome
+    assert (await theirs.send(command(fake, CommandKind.STOP), 1)).outcome is ReplyOutcome.STOPPED
+
+
 ASKED = {
     "list": lambda client, fake: client.list(),
     "ensure": lambda client, fake: client.send(command(fake), 1),

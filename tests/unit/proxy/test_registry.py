@@ -195,6 +195,10 @@ TestFences.settings = settings(max_examples=60, stateful_step_count=40, deadline
 named = pytest.mark.looptime
 
 
+def asking(key: str, epoch: int, **fields: str) -> EnsureRequest:
+    return EnsureRequest(epoch=epoch, generation=1, boot_id=BOOT, token=0, spec=spec(key), **fields)
+
+
 @named
 @in_world
 async def test_a_stop_for_something_unknown_refuses_the_late_start(world: World):
@@ -236,6 +240,23 @@ async def test_a_higher_epoch_ends_the_old_viewers_and_starts_afresh(world: Worl
     assert guest.over.is_set()
     await asyncio.sleep(0.01)
     assert world.upstreams.open_now == 0
+
+
+@named
+@in_world
+async def test_a_session_of_another_installation_is_left_alone_and_the_reply_says_whose_it_is(world: World):
+    theirs, ours = {"installation": "theirs"}, {"installation": "ours"}
+    world.registry.ensure("s1", asking("cam", 1, **theirs))
+    session = world.registry.get("cam")
+    assert session is not None
+    session.enter(guest := viewer())
+    refused = world.registry.ensure("s2", asking("cam", 9, **ours))
+    assert (refused.outcome, refused.detail) == (EnsureOutcome.REFUSED, "installation theirs runs this key here")
+    stop = StopRequest(key="cam", epoch=9, generation=9, boot_id=BOOT, token=0, **ours)
+    left = world.registry.stop("s2", stop)
+    assert (left.outcome, left.detail) == (StopOutcome.NOT_FOUND, "installation theirs runs this key here")
+    assert world.registry.get("cam") is session
+    assert not guest.over.is_set()
 
 
 @named
