@@ -7,7 +7,7 @@ fragmented MP4, which are listed as they came and cannot be joined within.
 
 from collections.abc import Callable
 from enum import StrEnum
-from functools import cache, partial
+from functools import partial
 from typing import Final
 
 from proxy.core import limit, splice, stills
@@ -216,7 +216,7 @@ class Feed:
             self.ring.add_point(point)
         if self._hls is not None:
             end = self._indexer.reached(arrivals[0].position + len(packets))
-            places = cache(partial(self._indexer.places, packets, arrivals))
+            places = partial(self._indexer.places, packets, arrivals)
             limit.pass_by(self._hls, points, end, places, bytes_max=self._open_bytes_max)
         self._help_blindly(arrivals[0].position, now, wall)
         self._expire()

@@ -18,17 +18,24 @@ REORDERED_SECONDS: Final = 2.0
 
 
 Places = Callable[[], Sequence[RandomAccess]]
-"""Return where segments can be cut blindly, in order; asked only when it is needed."""
+"""Return where segments can be cut blindly, in order; asked only when it is needed, and once."""
 
 
 def pass_by(
     cutter: Cutter, points: Sequence[RandomAccess], end: RandomAccess, places: Places, *, bytes_max: int
 ) -> None:
     """Media with these random access points has come, up to ``end``: cut it where it should be, and where it must."""
+    known: list[Sequence[RandomAccess]] = []
+
+    def once() -> Sequence[RandomAccess]:
+        if not known:
+            known.append(places())
+        return known[0]
+
     for point in points:
-        hold(cutter, point, places, bytes_max=bytes_max)
+        hold(cutter, point, once, bytes_max=bytes_max)
         cutter.reach(point)
-    hold(cutter, end, places, bytes_max=bytes_max)
+    hold(cutter, end, once, bytes_max=bytes_max)
 
 
 def hold(cutter: Cutter, reached: RandomAccess, places: Places, *, bytes_max: int) -> None:
