@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from proxy.core.mpegts import PCR_HZ, RandomAccess
@@ -28,6 +29,10 @@ QUICK_SECONDS: Final = 1.0
 NUMBERS_BEGIN: Final = 1_700_000_000
 """Unix time; numbers are counted from here, so that they fit 31 bits until the year 2040."""
 NUMBERS_A_SECOND: Final = 4
+TARGETS_MIN: Final = 3
+"""A playlist is so many target durations long, once it has been, if the ring holds as much."""
+TAIL_SHARE: Final = 4
+"""What lies in this part of the ring, at its tail, is listed only where the window needs it."""
 KEPT_SEGMENTS_MAX: Final = 64
 """So many are kept, or twice the window: a clock that jumps all the time would cut thousands."""
 EARLY: Final = 0.9
@@ -96,6 +101,7 @@ class Cutter:
         self.discontinuities = discontinuities
         self.target_seconds = max(1, round_half_up(segment_seconds))
         self._is_declared = False
+        self._first_listed = 0
 
     @property
     def declared_seconds(self) -> int | None:
@@ -204,6 +210,11 @@ class Cutter:
         """Forget the segments whose bytes the ring has dropped, the open one included."""
         while self._kept and self._kept[0].start < tail:
             self._kept.popleft()
+        while tail and self._kept and len(self._kept) - self._unlisted > self.window_segments:
+            first = self._kept[self._unlisted]
+            if first.start - tail >= (self._kept[-1].end - tail) // TAIL_SHARE:
+                break
+            self._first_listed = first.sequence + 1  # it will be gone before everybody has got it
         if self.opened is not None and self.opened.position < tail:
             self.opened = self.spare = None
             self._broken = self._count > 0
@@ -220,8 +231,24 @@ class Cutter:
 
     @property
     def listed(self) -> tuple[MediaSegment, ...]:
-        """The window a playlist shows now."""
-        return tuple(self._kept)[-self.window_segments :]
+        """The window a playlist shows now: the newest segments, and more while they last too short a time."""
+        return tuple(islice(self._kept, self._unlisted, None))
+
+    @property
+    def _unlisted(self) -> int:
+        """How many of those kept have left the window."""
+        return max(0, self._first_listed - self._kept[0].sequence) if self._kept else 0
+
+    def _slide(self) -> None:
+        """Take segments off the window, but no more than it can do without (RFC 8216, 6.2.2)."""
+        index = self._unlisted
+        seconds = sum(segment.duration_seconds for segment in islice(self._kept, index, None))
+        while len(self._kept) - index > self.window_segments:
+            seconds -= self._kept[index].duration_seconds
+            if seconds < TARGETS_MIN * self.target_seconds:
+                break
+            index += 1
+        self._first_listed = self._kept[index].sequence
 
     def _begin(self, point: RandomAccess, wall: float) -> None:
         self.opened, self.spare = point, None
@@ -254,6 +281,7 @@ class Cutter:
         self._broken = False
         self._sequence += 1
         self._count += 1
+        self._slide()
 
 
 def first_number(wall: float) -> int:

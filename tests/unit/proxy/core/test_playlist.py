@@ -41,8 +41,12 @@ def settled() -> Cutter:
     return cut
 
 
+def newest(cut: Cutter) -> tuple[MediaSegment, ...]:
+    return cut.listed[-3:]
+
+
 def durations(cut: Cutter) -> list[float]:
-    return [segment.duration_seconds for segment in cut.listed]
+    return [segment.duration_seconds for segment in newest(cut)]
 
 
 def text(cut: Cutter, **extra: bool) -> m3u8.M3U8:
@@ -121,18 +125,32 @@ def test_a_forced_cut_is_a_cut() -> None:
 
 def test_the_window_slides_and_numbers_go_on() -> None:
     cut = settled()
-    cut.reach(point(900, 7.0))
+    for position, second in ((900, 7.0), (1300, 11.0), (1700, 15.0)):
+        cut.reach(point(position, second))
     shown = text(cut)
-    assert shown.media_sequence == 1001
-    assert [segment.uri for segment in shown.segments] == ["1001.ts", "1002.ts", "1003.ts"]
+    assert shown.media_sequence == 1003
+    assert [segment.uri for segment in shown.segments] == ["1003.ts", "1004.ts", "1005.ts"]
     assert shown.target_duration == 4
     assert cut.find(1000) is not None  # not listed any more, but still there
     cut.expire(150)
     assert cut.find(1000) is None
     assert cut.find(1001) is None
     assert cut.find(1002) is not None
-    assert cut.find(1004) is None
+    assert cut.find(1006) is None
     assert cut.find(5) is None
+
+
+def test_a_window_of_short_segments_lists_more_of_them() -> None:
+    cut = settled()
+    for second in range(4, 30):
+        cut.reach(point(second * 100, float(second)), force=True)
+    assert len(cut.listed) == 12
+    cut.expire(1700)
+    assert cut.listed[0].start == 2000  # a quarter of what the ring has lies before
+    cut.expire(2500)
+    assert [segment.start for segment in cut.listed] == [2600, 2700, 2800]
+    cut.expire(2650)
+    assert [segment.start for segment in cut.listed] == [2700, 2800]
 
 
 def test_when_the_ring_has_dropped_the_open_segment_the_next_one_does_not_continue() -> None:
@@ -161,7 +179,7 @@ def test_an_interruption_is_a_discontinuity_and_skips_what_cannot_be_decoded() -
     cut.interrupt(360, 3.6, None)
     cut.reach(point(400, 77.0, at=5.0))
     cut.reach(point(900, 82.0, at=10.0))
-    ranges = [(segment.start, segment.end, segment.discontinuity) for segment in cut.listed]
+    ranges = [(segment.start, segment.end, segment.discontinuity) for segment in newest(cut)]
     assert ranges == [(200, 300, False), (300, 350, False), (400, 900, True)]
     shown = render(cut.listed, target_seconds=cut.target_seconds).splitlines()
     assert shown[shown.index("1003.ts") + 1] == "#EXT-X-DISCONTINUITY"
@@ -169,14 +187,14 @@ def test_an_interruption_is_a_discontinuity_and_skips_what_cannot_be_decoded() -
 
 
 def test_discontinuities_that_have_slid_out_are_counted() -> None:
-    cut = cutter(window=2, discontinuities=5)
+    cut = cutter(1.0, window=2, discontinuities=5)
     for number in range(6):
         cut.reach(point(number * 100, float(number)))
         cut.reach(point(number * 100 + 50, number + 1.0))
         cut.interrupt(number * 100 + 50, 0.0, None)
     shown = text(cut)
-    assert [segment.discontinuity for segment in shown.segments] == [True, True]
-    assert shown.discontinuity_sequence == 5 + 3  # of breaks before segments 1 to 5, two are shown
+    assert [segment.discontinuity for segment in shown.segments] == [True, True, True]
+    assert shown.discontinuity_sequence == 5 + 2  # of breaks before segments 1 to 5, three are shown
 
 
 def test_an_interruption_before_anything_is_none() -> None:
@@ -203,7 +221,7 @@ def test_a_clock_that_jumps_without_a_word_is_a_discontinuity() -> None:
     cut = settled()
     cut.reach(point(400, 5000.0, at=4.0))
     cut.reach(point(900, 5004.0, at=9.0))
-    assert [segment.discontinuity for segment in cut.listed] == [False, False, True]
+    assert [segment.discontinuity for segment in newest(cut)] == [False, False, True]
     assert durations(cut) == [1.0, 4.0, 4.0]
 
 
@@ -211,7 +229,7 @@ def test_a_clock_that_leapt_further_than_a_segment_may_last_has_jumped() -> None
     cut = settled()
     cut.reach(point(400, 60.0, at=2.5))
     cut.reach(point(900, 64.0, at=6.0))
-    assert [segment.discontinuity for segment in cut.listed] == [False, False, True]
+    assert [segment.discontinuity for segment in newest(cut)] == [False, False, True]
     assert durations(cut) == [1.0, 2.5, 4.0]
 
 
@@ -320,7 +338,11 @@ def test_the_laws_of_a_live_playlist(steps: list[tuple[float, bool]], segment_se
         shown = text(cut)
         targets |= {shown.target_duration} if cut.listed else set()
         assert len(targets) <= 1
-        assert len(shown.segments) <= 4
+        length = sum(segment.duration for segment in shown.segments)
+        assert len(shown.segments) <= 4 or length - shown.segments[0].duration < 3 * shown.target_duration
+        left = [seen[number] for number in range(sequence_before, shown.media_sequence) if number in seen]
+        lost = any(segment.start < position - 16_000 for segment in left)  # the ring has none, or soon will
+        assert not left or lost or length >= 3 * shown.target_duration - 0.01
         for segment in shown.segments:
             assert int(segment.duration + 0.5) <= shown.target_duration
         for segment in cut.listed:
