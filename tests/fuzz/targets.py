@@ -9,7 +9,7 @@ from itertools import pairwise
 from proxy.core import mpegts, psi
 from proxy.core.aligner import Aligner
 from proxy.core.feed import Feed, Medium
-from proxy.core.playlist import KEPT_SEGMENTS_MAX
+from proxy.core.playlist import KEPT_SEGMENTS_MAX, TARGETS_MIN
 from proxy.core.psi import PACKET_BYTES
 from proxy.core.ring import POINT_BYTES_MAX, POINTS_MAX
 from proxy.errors import UpstreamContentError
@@ -103,7 +103,8 @@ class Play:
         if text is not None:
             listed = playlist.parse(text)
             assert isinstance(listed, playlist.MediaPlaylist)
-            assert 1 <= len(listed.segments) <= 3
+            later = sum(one.seconds for one in listed.segments[1:])
+            assert 1 <= len(listed.segments) <= 3 or later < TARGETS_MIN * listed.target_seconds
             self.keep(listed)
 
     def keep(self, shown: playlist.MediaPlaylist) -> None:
