@@ -358,7 +358,7 @@ async def test_fragmented_mp4_and_segments_without_a_key_picture_play_too(browse
     home = tmp_path / "origin"
     home.mkdir()
     async with hls_origin(home) as origin:
-        await station.publish("streams/mp4/started", {"upstreams": [origin.url("mp4")], "outputs": ["hls"]})
+        await station.publish("streams/mp4/started", {"upstreams": [origin.url("mp4"), "demo:"], "outputs": ["hls"]})
         await _play_over_blind_cuts(browser, station)
 
         async def is_written() -> bool:
@@ -368,7 +368,15 @@ async def test_fragmented_mp4_and_segments_without_a_key_picture_play_too(browse
         async with opened(browser, station, "#/streams/mp4") as page:
             await page.get_by_role("button", name="Play here").click()
             await until(lambda: _has_played(page, 2), 30)
+            origin.is_down = True  # the next upstream is MPEG-TS, of another size
+            await until(lambda: _shows_width(page, 480), 30)
+            played = float(await page.evaluate("document.querySelector('video').currentTime"))
+            await until(lambda: _has_played(page, played + 1), 30)
             await page.get_by_role("button", name="Stop watching").click()
+
+
+async def _shows_width(page: Page, pixels: int) -> bool:
+    return bool(await page.evaluate(f"document.querySelector('video').videoWidth === {pixels}"))
 
 
 async def _play_over_blind_cuts(browser: Browser, station: Machine) -> None:

@@ -26,6 +26,7 @@ class HlsOrigin:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = 0
+        self.is_down = False
         self.requests: Counter[str] = Counter()
 
     def url(self, kind: str) -> str:
@@ -70,6 +71,8 @@ class HlsOrigin:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests[request.path] += 1
+        if self.is_down:
+            return web.Response(status=503)
         path = self.home / request.match_info["path"]
         return web.FileResponse(path) if path.is_file() else web.Response(status=404)
 

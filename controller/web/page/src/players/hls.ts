@@ -29,6 +29,7 @@ export const play: Play = (video, url, onFault) => {
     } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR && performance.now() - recoveredAt > RECOVERY_PAUSE_MS) {
       recoveredAt = performance.now();
       hls.recoverMediaError();
+      video.play().catch(() => undefined); // a video that is given another source is paused
     } else {
       onFault(data.type === Hls.ErrorTypes.MEDIA_ERROR ? "codec" : "network", status ? `HTTP ${status}` : data.details);
     }
