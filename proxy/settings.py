@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         32 * 1024 * 1024, description="Memory for the newest media of one session; used as media comes."
     )
     hls_segment_seconds: Annotated[float, Field(ge=1, le=20)] = Field(4, description="Length of an HLS segment.")
-    hls_window_segments: Annotated[int, Field(ge=3, le=60)] = Field(6, description="Segments in an HLS playlist.")
+    hls_window_segments: Annotated[int, Field(ge=3, le=60)] = Field(6, description="Least segments of an HLS playlist.")
 
     slow_lag_bytes: Annotated[int, Field(ge=64 * 1024, le=4 * 1024**3)] = Field(
         8 * 1024 * 1024, description="An MPEG-TS viewer that is further behind than this is too slow."
