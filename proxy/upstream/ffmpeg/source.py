@@ -39,7 +39,8 @@ FORMATS: Final = {
 OPTIONS: Final = {"rtsp": "option rtsp_flags prefer_tcp\n"}
 """TCP passes firewalls and address translation; UDP is what ffmpeg falls back to."""
 LOG_LEVELS: Final = {"rtsp": "level+debug"}
-"""A camera's goodbye is told to nobody but who debugs: some hundred short lines a second, read and dropped."""
+"""A camera's goodbye is told to nobody but who debugs: a hundred short lines a second, read and
+dropped. That costs the proxy 0.6 ms of CPU a second and pull (measured with 25 pictures a second and sound)."""
 SCHEMES: Final = frozenset(PROTOCOLS)
 INPUT: Final = "pipe:0"
 

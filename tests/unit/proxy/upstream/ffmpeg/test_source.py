@@ -72,7 +72,7 @@ async def test_a_file_is_played_to_its_end_at_the_speed_of_its_clock(local: Loca
     media = await everything(read("file:a%20clip.ts", local))
     assert len(media) > len(content) // 5
     assert media[::188] == b"\x47" * (len(media) // 188)
-    assert asyncio.get_running_loop().time() - began > 1
+    assert asyncio.get_running_loop().time() - began > 0.7  # newer ones begin with half a second at once
     assert children() == []
 
 
