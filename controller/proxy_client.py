@@ -32,7 +32,16 @@ from controller.domain.model import (
     StreamId,
     StreamSpec,
 )
-from controller.domain.observation import UNKNOWN_FIGURES, Figures, Freshness, ProxyView, Session, SessionState, Viewer
+from controller.domain.observation import (
+    UNKNOWN_FIGURES,
+    Figures,
+    Freshness,
+    ProxyView,
+    Session,
+    SessionList,
+    SessionState,
+    Viewer,
+)
 from controller.errors import ProxyUnreachableError
 from proxy import contract
 
@@ -40,7 +49,6 @@ _Wire = TypeVar("_Wire", bound=contract.Wire)
 
 WATCH_LINE_BYTES_MAX = 4 * 1024 * 1024
 """A line of the watch names the keys that changed; thousands at once fit."""
-
 
 LIST_BYTES_ON_LOOP_MAX = 64 * 1024
 """A longer list is read on a thread: the loop has others to answer."""
@@ -85,7 +93,7 @@ class ProxyClient:
         self._watch_silence_seconds = watch_silence_seconds
         self._facts: list[bytes] = []
         """Of the last list, as they came, and below what they say: the same bytes say the same."""
-        self._sessions: tuple[Session, ...] = ()
+        self._sessions = SessionList()
 
     async def list(self) -> ProxyView:
         """Return all that the proxy runs now, as a fresh view.
@@ -103,7 +111,7 @@ class ProxyClient:
             head, facts, figures = contract.from_lines(body)
             if facts != self._facts:
                 known = dict(zip(self._facts, self._sessions, strict=True))
-                self._sessions = tuple([known.get(line) or _read_session(line) for line in facts])
+                self._sessions = SessionList([known.get(line) or _read_session(line) for line in facts])
                 self._facts = facts
         except ValueError as invalid:
             raise ProxyUnreachableError(self.url, f"its list cannot be read: {_reason(invalid)}") from invalid

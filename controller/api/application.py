@@ -68,7 +68,6 @@ def build(services: Services, pages: Sequence[BaseRoute] = ()) -> FastAPI:
     requests: Counter[tuple[str, str, int]] = Counter()
     app.state.services = services
     app.state.requests = requests
-    app.state.seen = None
     app.state.sync_checks = process.SyncChecks(services)
     problems.install(app)
     app.state.routes = [route for room in ROOMS for route in room.router.routes] + list(pages)

@@ -1,14 +1,10 @@
-"""The newest observation, by stream: each proxy's part is indexed once, for all requests, until it is seen anew."""
+"""The newest observation, by stream."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.domain.model import Output, ProxyId, Run
+from controller.domain.model import Output, ProxyId, Run, StreamId
 from controller.domain.observation import Figures, Observed, ProxyView, Session
-
-Index = Mapping[str, Sequence[int]]
-"""Where in the list of one proxy the sessions of a stream stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +35,18 @@ def name_of(key: str, stream_id: str, generation: int, proxy_id: str) -> str:
 
 
 class Seen:
-    """Which proxy was seen to run what.
+    """Which proxy was seen to run what."""
 
-    ``before`` is an earlier one: indices of lists that are the same values still are taken over from it. Ten thousand
-    sessions are more to go through than there is to answer.
-    """
-
-    def __init__(self, observed: Observed, before: "Seen | None" = None) -> None:
+    def __init__(self, observed: Observed) -> None:
         self.views: Mapping[ProxyId, ProxyView] = {view.proxy_id: view for view in observed.proxies}
-        # By identity: to compare two lists is to compare all of their sessions. The pairs keep them alive.
-        known = {id(view.sessions): index for view, index in before.indices} if before is not None else {}
-        self.indices: Sequence[tuple[ProxyView, Index]] = [
-            (view, known.get(id(view.sessions)) or _index(view)) for view in observed.proxies
-        ]
 
-    def of(self, stream_id: str) -> list[Sighting]:
+    def of(self, stream_id: StreamId) -> list[Sighting]:
         """Return the sessions seen of a stream, whether or not anybody asked for them."""
-        return [Sighting(view, place) for view, index in self.indices for place in index.get(stream_id, ())]
+        views = self.views.values()
+        return [Sighting(view, place) for view in views for place in view.listed.by_stream.get(stream_id, ())]
 
     def sightings(self) -> Iterator[Sighting]:
-        for view, _ in self.indices:
+        for view in self.views.values():
             for place in range(len(view.sessions)):
                 yield Sighting(view, place)
 
@@ -74,13 +62,6 @@ class Seen:
             if view is not None and view.public_url:
                 return view.public_url
         return None
-
-
-def _index(view: ProxyView) -> Index:
-    by_stream: defaultdict[str, list[int]] = defaultdict(list)
-    for place, session in enumerate(view.sessions):
-        by_stream[session.stream_id].append(place)
-    return by_stream
 
 
 def media_url(public_url: str, key: str, output: Output) -> str:

@@ -41,9 +41,7 @@ ServicesHere = Annotated[Services, Depends(get_services)]
 
 
 async def get_view(request: Request, services: ServicesHere) -> View:
-    state = request.app.state
-    state.seen = Seen(services.observed(), state.seen)
-    return View(state.seen, str(request.base_url).rstrip("/"))
+    return View(Seen(services.observed()), str(request.base_url).rstrip("/"))
 
 
 ViewHere = Annotated[View, Depends(get_view)]

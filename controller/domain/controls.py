@@ -93,6 +93,11 @@ class Controls:
                 return Mode(control.value), control
         return Mode.ENFORCE, None
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that have a control of their own, whether or not it limits them."""
+        return frozenset(subject for scope, subject in (*self._pauses, *self._modes) if scope is Scope.STREAM)
+
     def of_stream(self, key: str) -> Control | None:
         """Return the control of the stream's own scope that limits it, if one does."""
         found = self._pauses.get((Scope.STREAM, key)) or self._modes.get((Scope.STREAM, key))

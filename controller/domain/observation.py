@@ -3,6 +3,8 @@
 As in ``model``, nothing here decides. How far an observation may be believed is part of it.
 """
 
+import functools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -65,6 +67,25 @@ class Session:
     """The proxy's fingerprint of the spec that runs."""
     installation: str = ""
     """Whose session it is; empty where nobody has said."""
+
+
+class SessionList(tuple[Session, ...]):  # noqa: SLOT001 - what is worked out needs a place
+    """What one proxy was seen to run, in its order. Where to find what is worked out once for all who look."""
+
+    @functools.cached_property
+    def by_stream(self) -> Mapping[StreamId, Sequence[int]]:
+        """The places of the sessions of each stream."""
+        places: defaultdict[StreamId, list[int]] = defaultdict(list)
+        for place, session in enumerate(self):
+            places[session.stream_id].append(place)
+        return MappingProxyType(dict(places))
+
+    @functools.cached_property
+    def by_key(self) -> Mapping[Key, Sequence[Session]]:
+        found: defaultdict[Key, list[Session]] = defaultdict(list)
+        for session in self:
+            found[session.key].append(session)
+        return MappingProxyType(dict(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +156,16 @@ class ProxyView:
     viewers: int = 0
     bitrate_bps: int = 0
     """Of all sessions together."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sessions, SessionList):
+            object.__setattr__(self, "sessions", SessionList(self.sessions))
+
+    @property
+    def listed(self) -> SessionList:
+        """The sessions, and where to find them: a list that is the same value has been indexed before."""
+        assert isinstance(self.sessions, SessionList)
+        return self.sessions
 
     def figures_at(self, place: int) -> Figures:
         """Return the figures of the session at this place."""

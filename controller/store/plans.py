@@ -38,9 +38,14 @@ def make(
     Planning needs no database. It is done here because this is a thread of its own: a thousand runs at once would keep
     the loop from everybody else.
     """
-    listed = {s.stream_id for view in observed.proxies for s in view.sessions if keys is None or s.key in keys}
-    unfinished = recollection.read(session) if keys is None else None
-    desired = streams.desired(session, listed, keys, unfinished=unfinished)
+    if keys is None:
+        unfinished = recollection.read(session)
+        listed = {i for view in observed.proxies for i in view.listed.by_stream if i not in unfinished.ids}
+        desired = streams.desired(session, listed, unfinished=unfinished.runs)
+    else:
+        lists = [view.listed.by_key for view in observed.proxies]
+        listed = {session.stream_id for by_key in lists for key in keys for session in by_key.get(key, ())}
+        desired = streams.desired(session, listed, keys)
     if keys is None and standing.glance is not None:
         desired = replace(desired, closed_since=streams.count_closed_since(session, standing.glance.at))
     now = dialects.db_now(session)

@@ -7,9 +7,11 @@ parts in every reading: what people change elsewhere keeps its version.
 """
 
 import hashlib
+import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,33 +57,71 @@ class _Part:
     runs: Mapping[StreamId, tuple[Mark, Run]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Every run that is not CLOSED or has a placement that is not gone: the very same one while that is so."""
+
+    runs: tuple[Run, ...]
+    ids: AbstractSet[StreamId]
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What one reading found, all of it."""
+
+    moving: Mapping[str, Digest]
+    lingering: Mapping[str, Digest]
+    """Of streams that are CLOSED and have a placement that is not gone."""
+    parts: Mapping[str, _Part]
+    unfinished: Unfinished
+
+
+_NOTHING: Final = _Memory({}, {}, {}, Unfinished((), frozenset()))
+
+
 class Recollection:
     """What one control loop remembers of the database. Runs that are no longer open are forgotten."""
 
     def __init__(self) -> None:
         self._written: dict[ProxyId, Mark] = {}
-        self._parts: Mapping[str, _Part] = {}
+        self._memory = _NOTHING
         self._readings = 0
+        self._one_at_a_time = threading.Lock()
 
-    def read(self, session: Session) -> tuple[Run, ...]:
-        """Return every run that is not CLOSED or has a placement that is not gone, as ``streams.desired`` does."""
+    def read(self, session: Session) -> Unfinished:
+        """Return the unfinished runs, as ``streams.load_unfinished`` does."""
+        with self._one_at_a_time:
+            self._memory = self._read(session, self._memory)
+            self._readings += 1
+            return self._memory.unfinished
+
+    def _read(self, session: Session, before: _Memory) -> _Memory:
         moving = _read_digests(session, _MOVING)
-        known = {name: self._parts.get(name, _Part()) for name in moving}
-        whole = _read_digests(session, _WHOLE, self._turn(moving))
-        moved = {name for name, digest in moving.items() if known[name].moving != digest}
+        lingering = before.lingering
+        # Searched placement by placement. There are none, unless people have made them: where nothing else moved, none
+        # has come.
+        if lingering or moving != before.moving:
+            lingering = _read_digests(session, _MOVING_LINGERING)
+        names = sorted(moving.keys() | lingering.keys())
+        digests = {name: moving.get(name, ()) + lingering.get(name, ()) for name in names}
+        whole = _read_digests(session, _WHOLE_LINGERING if lingering else _WHOLE, self._turn(names))
+        known = {name: before.parts.get(name, _Part()) for name in names}
+        moved = {name for name, digest in digests.items() if known[name].moving != digest}
         doubted = {name for name, digest in whole.items() if known[name].whole != digest}
+        if not moved and not doubted and known.keys() == before.parts.keys():
+            return before
         runs = self._look(session, known, moved | doubted, doubted)
-        self._parts = {
-            name: _Part(moving[name], whole.get(name, part.whole), runs.get(name, part.runs))
+        parts = {
+            name: _Part(digests[name], whole.get(name, part.whole), runs.get(name, part.runs))
             for name, part in known.items()
         }
-        self._readings += 1
-        return tuple(run for part in self._parts.values() for _, run in (part.runs or {}).values())
+        found = {stream_id: run for part in parts.values() for stream_id, (_, run) in (part.runs or {}).items()}
+        return _Memory(moving, lingering, parts, Unfinished(tuple(found.values()), found.keys()))
 
     def _turn(self, names: Iterable[str]) -> list[str]:
         """Return the parts whose turn it is: all of them, where nothing is known."""
         turn = self._readings % TURNS
-        return [name for name in names if not self._parts or zlib.crc32(name.encode()) % TURNS == turn]
+        return [name for name in names if not self._memory.parts or zlib.crc32(name.encode()) % TURNS == turn]
 
     def _look(
         self, session: Session, known: Mapping[str, _Part], names: Collection[str], doubted: Collection[str]
@@ -98,7 +138,7 @@ class Recollection:
                     kept[name][stream_id] = entry
                 else:
                     stale.append(stream_id)
-        fresh = streams.load_runs(session, stale) if self._parts else _load_all(session)
+        fresh = streams.load_runs(session, stale) if self._memory.parts else _load_all(session)
         for name, found in marks.items():
             kept[name] |= {i: (mark, fresh[i]) for i, mark in found.items() if i not in kept[name]}
         return kept
@@ -156,30 +196,35 @@ def _joined(columns: Iterable[ColumnElement[Any]]) -> ColumnElement[str]:
     return func.aggregate_strings(text, "\x1d")
 
 
+def _digest(
+    end: ColumnElement[str], columns: Iterable[ColumnElement[Any]], *conditions: ColumnElement[bool]
+) -> Select[str, str]:
+    return select(end, _joined(columns)).where(*conditions).group_by(end)
+
+
 _STREAM_END, _PLACEMENT_END = _end(stream_rows.c.id), _end(placements.c.stream_id)
 _NAMES: BindParameter[Sequence[str]] = bindparam("names", expanding=True)
 
 # Two walks, each along an index of what is not history, cost less than one that has to put both together first.
 _LINGERING = stream_rows.c.id.in_(select(placements.c.stream_id).where(streams.IS_NOT_GONE))
-_UNFINISHED = (streams.IS_OPEN, and_(not_(streams.IS_OPEN), _LINGERING))
+_IS_LINGERING = and_(not_(streams.IS_OPEN), _LINGERING)
 
 _STREAM_MARK = (stream_rows.c.id, stream_rows.c.version, stream_rows.c.state, stream_rows.c.generation)
 _PLACEMENT_MARK = (placements.c.stream_id, placements.c.generation, placements.c.state, placements.c.proxy_id)
 
+_MOVING_LINGERING = (_digest(_STREAM_END, _STREAM_MARK, _IS_LINGERING),)
 _MOVING = (
-    *(select(_STREAM_END, _joined(_STREAM_MARK)).where(some).group_by(_STREAM_END) for some in _UNFINISHED),
-    select(_PLACEMENT_END, _joined(_PLACEMENT_MARK)).where(streams.IS_NOT_GONE).group_by(_PLACEMENT_END),
+    _digest(_STREAM_END, _STREAM_MARK, streams.IS_OPEN),
+    _digest(_PLACEMENT_END, _PLACEMENT_MARK, streams.IS_NOT_GONE),
 )
 _WHOLE = (
-    *(
-        select(_STREAM_END, _joined(stream_rows.c)).where(some, _STREAM_END.in_(_NAMES)).group_by(_STREAM_END)
-        for some in _UNFINISHED
-    ),
-    select(_PLACEMENT_END, _joined(placements.c))
-    .where(streams.IS_NOT_GONE, _PLACEMENT_END.in_(_NAMES))
-    .group_by(_PLACEMENT_END),
+    _digest(_STREAM_END, stream_rows.c, streams.IS_OPEN, _STREAM_END.in_(_NAMES)),
+    _digest(_PLACEMENT_END, placements.c, streams.IS_NOT_GONE, _PLACEMENT_END.in_(_NAMES)),
 )
-_STREAM_MARKS: Select[Any] = select(_STREAM_END, *_STREAM_MARK).where(or_(*_UNFINISHED), _STREAM_END.in_(_NAMES))
+_WHOLE_LINGERING = (*_WHOLE, _digest(_STREAM_END, stream_rows.c, _IS_LINGERING, _STREAM_END.in_(_NAMES)))
+_STREAM_MARKS: Select[Any] = select(_STREAM_END, *_STREAM_MARK).where(
+    or_(streams.IS_OPEN, _IS_LINGERING), _STREAM_END.in_(_NAMES)
+)
 _PLACEMENT_MARKS: Select[Any] = (
     select(*_PLACEMENT_MARK).where(streams.IS_NOT_GONE, _PLACEMENT_END.in_(_NAMES)).order_by(placements.c.generation)
 )

@@ -81,7 +81,7 @@ def desired(
     session_stream_ids: Collection[StreamId] = (),
     keys: Collection[Key] | None = None,
     *,
-    unfinished: Sequence[Run] | None = None,
+    unfinished: tuple[Run, ...] | None = None,
 ) -> Desired:
     """Read all that the database wishes, or, with ``keys``, all that it wishes of these keys.
 
@@ -89,13 +89,14 @@ def desired(
     when they were read already in this transaction.
     """
     if keys is not None:
-        runs: Sequence[Run] = _load_where(session, streams.c.key, keys, IS_UNFINISHED)
+        runs = tuple(_load_where(session, streams.c.key, keys, IS_UNFINISHED))
     else:
-        runs = load_unfinished(session) if unfinished is None else unfinished
-    known = {run.stream.id for run in runs}
-    others = load_runs(session, [stream_id for stream_id in session_stream_ids if stream_id not in known])
+        runs = tuple(load_unfinished(session)) if unfinished is None else unfinished
+    others: Mapping[StreamId, Run] = {}
+    if session_stream_ids:
+        others = load_runs(session, set(session_stream_ids).difference(run.stream.id for run in runs))
     return Desired(
-        runs=tuple(runs),
+        runs=runs,
         closed=MappingProxyType({stream_id: run.stream for stream_id, run in others.items() if _is_closed(run.stream)}),
         drifts=MappingProxyType(drift.load_open(session, keys)),
         pending=outbox.pending(session, keys),

@@ -29,7 +29,9 @@ async def database(database: Database) -> Database:
 
 async def recollected(database: Database, recollection: Recollection) -> dict[StreamId, Run]:
     """What is recollected, after comparing it with what the database says."""
-    found = {r.stream.id: r for r in await database.read(recollection.read)}
+    unfinished = await database.read(recollection.read)
+    found = {r.stream.id: r for r in unfinished.runs}
+    assert unfinished.ids == found.keys()
     desired = await database.read(streams.desired)
     assert found == {r.stream.id: r for r in desired.runs}
     return found
@@ -82,6 +84,8 @@ BY_HAND = {
     "a placement's proxy": "UPDATE placements SET proxy_id = 'p9' WHERE stream_id = 's1'",
     "a placement away": "DELETE FROM placements WHERE stream_id = 's1'",
     "a stream away": "DELETE FROM streams WHERE id = 's1'",
+    "a state that leaves a placement": "UPDATE streams SET state = 'CLOSED', reason = 'expired',"
+    " outcome = 'completed', ended_at = created_at, closed_at = created_at WHERE id = 's1'",
 }
 
 
@@ -91,6 +95,26 @@ async def test_what_people_change_by_hand_is_seen_at_once(database: Database, st
     await recollected(database, recollection)
     await database.write(lambda session: session.execute(text(statement)) and None)
     await recollected(database, recollection)
+
+
+AFTER_CLOSING = {
+    "nothing": "SELECT 1",
+    "its placement away": "DELETE FROM placements WHERE stream_id = 's1'",
+    "its version": "UPDATE streams SET version = 99 WHERE id = 's1'",
+    "all others away": "DELETE FROM streams WHERE id <> 's1'",
+}
+
+
+@pytest.mark.parametrize("statement", AFTER_CLOSING.values(), ids=AFTER_CLOSING)
+async def test_a_closed_stream_with_a_placement_is_watched_as_long_as_it_has_one(
+    database: Database, statement: str
+) -> None:
+    recollection = Recollection()
+    await recollected(database, recollection)
+    for change in (BY_HAND["a state that leaves a placement"], statement):
+        await database.write(lambda session, change=change: session.execute(text(change)) and None)
+        await recollected(database, recollection)
+        await recollected(database, recollection)
 
 
 ELSEWHERE = {

@@ -20,7 +20,7 @@ from controller.domain.plan.runs import RunPlanner
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.settled import Settled
 from controller.domain.plan.taxonomy import DriftClass, DriftKind, GateKind
-from controller.domain.plan.vocabulary import REPORTED, Action, Drift, Plan, Policy, Standing, Verb
+from controller.domain.plan.vocabulary import NOTHING_AGREED, REPORTED, Action, Drift, Plan, Policy, Standing, Verb
 from controller.domain.plan.warden import Warden
 
 __all__ = [
@@ -58,11 +58,10 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
     scene = Scene(desired, fleet, policy, now, Warden(desired.controls, standing, purse), held_ends)
     actions: list[Action] = []
     changes = []
-    settled = Settled(scene, standing.agreed)
+    is_full = desired.keys is None
+    settled = Settled(scene, standing.agreed if is_full else NOTHING_AGREED)
     drafts = {}
-    for run in desired.runs:
-        if settled.has(run):
-            continue
+    for run in settled.others:
         planner = RunPlanner(run, scene)
         planner.plan()
         actions.extend(planner.actions)
@@ -72,7 +71,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
             changes.append(change)
     orphans = OrphanPlanner(scene, drafts, settled.keys, standing.heard)
     orphans.plan()
-    verdict = unevidenced.decide(orphans.due, orphans.barred, scene, standing)
+    verdict = unevidenced.decide(orphans.due, orphans.barred, scene, standing, wanted=settled.wanted)
     orphans.settle(verdict)
     actions += [*orphans.actions, *_report_stuck(desired, fleet), *_report_silent(desired)]
     return Plan(
@@ -85,7 +84,7 @@ def plan(desired: Desired, observed: Observed, policy: Policy, now: datetime, st
             glance=verdict.glance,
             quiet=verdict.quiet,
             # Part of the world is no reason to forget the rest.
-            agreed=settled.agreed if desired.keys is None else standing.agreed,
+            agreed=settled.agreed if is_full else standing.agreed,
         ),
         breaker=verdict.breaker,
         is_breaker_changed=verdict.breaker != desired.breaker,

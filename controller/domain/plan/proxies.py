@@ -1,9 +1,8 @@
 """Where a stream goes: the observed proxies, indexed, and the choice among them."""
 
-import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -24,30 +23,21 @@ class Fleet:
         self.views = {view.proxy_id: view for view in observed.proxies}
         self.moves_left = 0
         """How many streams may still be moved away from proxies that are being drained."""
+        self._keys = keys
         self._loads = Counter({view.proxy_id: len(view.sessions) for view in observed.proxies})
-        self._by_key: dict[Key, list[tuple[ProxyView, Session]]] = {}
+        self._fresh = [view for view in observed.proxies if view.is_fresh]
         self.is_named = all(view.boot_id != NO_BOOT for view in observed.proxies)
         """Whether every configured proxy has said its name, so that any other name is surely none of theirs."""
-        self.takers = [view for view in observed.proxies if view.is_fresh and not view.is_draining]
+        self.takers = [view for view in self._fresh if not view.is_draining]
         """The proxies that can be asked to carry something."""
-        self.session_count = sum(len(view.sessions) for view in observed.proxies if view.is_fresh)
-        for view in observed.proxies:
-            for session in view.sessions if view.is_fresh else ():
-                if keys is None or session.key in keys:
-                    self._by_key.setdefault(session.key, []).append((view, session))
-
-    # Asked for only where something is to be planned.
-
-    @functools.cached_property
-    def _by_placement(self) -> dict[tuple[ProxyId, StreamId, int], Session]:
-        return {(v.proxy_id, s.stream_id, s.generation): s for v, s in self.sessions()}
-
-    @functools.cached_property
-    def _listed(self) -> set[StreamId]:
-        return {session.stream_id for view in self.views.values() for session in view.sessions}
+        self.session_count = sum(len(view.sessions) for view in self._fresh)
 
     def session(self, proxy_id: ProxyId, stream_id: StreamId, generation: int) -> Session | None:
-        return self._by_placement.get((proxy_id, stream_id, generation))
+        view = self.views.get(proxy_id)
+        if view is None or not view.is_fresh:
+            return None
+        found = (view.sessions[place] for place in view.listed.by_stream.get(stream_id, ()))
+        return next((s for s in found if s.generation == generation and self._is_meant(s.key)), None)
 
     def is_fresh(self, proxy_id: ProxyId) -> bool:
         view = self.views.get(proxy_id)
@@ -55,16 +45,25 @@ class Fleet:
 
     def lists(self, stream_id: StreamId) -> bool:
         """Whether any proxy, fresh or not, was last seen with a session of this stream."""
-        return stream_id in self._listed
+        return any(stream_id in view.listed.by_stream for view in self.views.values())
 
     def sessions(self, *, besides: AbstractSet[Key] = frozenset()) -> Iterator[tuple[ProxyView, Session]]:
         """Yield every session of every fresh proxy, within the keys planned for, and besides those given."""
-        for key, entries in self._by_key.items():
-            if key not in besides:
-                yield from entries
+        for view in self._fresh:
+            by_key = view.listed.by_key
+            keys: Iterable[Key] = by_key if self._keys is None else by_key.keys() & self._keys
+            # Not by a difference of sets, which would build one of everything first.
+            for key in sorted([key for key in keys if key not in besides]):
+                for session in by_key[key]:
+                    yield view, session
 
     def of_key(self, key: Key) -> Sequence[tuple[ProxyView, Session]]:
-        return self._by_key.get(key, ())
+        if not self._is_meant(key):
+            return ()
+        return [(view, session) for view in self._fresh for session in view.listed.by_key.get(key, ())]
+
+    def _is_meant(self, key: Key) -> bool:
+        return self._keys is None or key in self._keys
 
     def choose(self, stream: Stream, takes_streams: Callable[[ProxyId], bool]) -> ProxyView | None:
         """Pick a proxy: one that runs the key already, else one of the emptiest that have room, by rendezvous hash.

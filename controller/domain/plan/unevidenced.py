@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from controller.domain.breaker import Breaker, Glance, Scale, closed, digest, find_cause, judge
 from controller.domain.budgets import Spent, within_window
-from controller.domain.model import PlacementState
 from controller.domain.observation import ProxyView, Session
 from controller.domain.plan.scene import Scene
 from controller.domain.plan.taxonomy import GateKind
@@ -37,8 +36,8 @@ class Verdict:
     held: tuple[tuple[Due, Gate], ...] = ()
 
 
-def decide(due: Sequence[Due], barred: Sequence[Due], scene: Scene, standing: Standing) -> Verdict:
-    """Decide on all sessions that would be stopped without evidence.
+def decide(due: Sequence[Due], barred: Sequence[Due], scene: Scene, standing: Standing, *, wanted: int) -> Verdict:
+    """Decide on all sessions that would be stopped without evidence, where ``wanted`` ones should be seen.
 
     ``barred`` are those that are held already, by an operator or since this controller has just begun. They open
     nothing, and keep what is open: what nobody may stop is not quiet.
@@ -48,8 +47,8 @@ def decide(due: Sequence[Due], barred: Sequence[Due], scene: Scene, standing: St
     if desired.keys is not None:
         # Part of the world says nothing about how much of it is concerned.
         return Verdict(breaker, standing.quiet, standing.glance, held=tuple((one, FULL_LOOK) for one in due))
-    scale = _measure(due, scene)
-    measured = _measure((*due, *barred), scene) if breaker.is_open else scale
+    scale = _measure(due, scene, wanted)
+    measured = _measure((*due, *barred), scene, wanted) if breaker.is_open else scale
     breaker, quiet = judge(breaker, find_cause(measured, standing.glance, scene.policy.limits), standing.quiet, now)
     name = digest(breaker, (_target(one) for one in due))
     if name in desired.approvals:
@@ -77,13 +76,11 @@ def _pay(due: Sequence[Due], scene: Scene, spent: Spent) -> tuple[tuple[Due, ...
     return tuple(stopped), tuple(held), (*spent, (scene.now, len(stopped))) if stopped else spent
 
 
-def _measure(due: Sequence[Due], scene: Scene) -> Scale:
+def _measure(due: Sequence[Due], scene: Scene, wanted: int) -> Scale:
     views = scene.fleet.views.values()
     listed: dict[str, int] = {view.proxy_id: len(view.sessions) for view in views if view.is_fresh}
-    runs = scene.desired.runs
-    wanted = sum(p.state is PlacementState.OBSERVED for r in runs if r.stream.state.is_active for p in r.placements)
     return Scale(
-        glance=Glance(scene.now, len(runs), sum(listed.values())),
+        glance=Glance(scene.now, len(scene.desired.runs), sum(listed.values())),
         closed_since=scene.desired.closed_since,
         wanted=wanted,
         proxies=len(views),

@@ -1,16 +1,16 @@
 """What a plan is made of: drifts, actions, the policy they are decided by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
 from controller.domain.breaker import Breaker, Glance
 from controller.domain.budgets import Budgets, Limits
 from controller.domain.mass_end import MassEnd
-from controller.domain.model import Change, Command, Key, Run, StreamId, StreamSpec
-from controller.domain.observation import DriftKey, Session
+from controller.domain.model import BootId, Change, Command, Key, ProxyId, Run, StreamSpec
+from controller.domain.observation import DriftKey, SessionList
 from controller.domain.plan.taxonomy import DriftKind, GateKind
 from controller.domain.retry import Backoff
 
@@ -132,11 +132,26 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Carrier:
+    """What settles a run at a fresh proxy, beside its session."""
+
+    boot_id: BootId
+    is_draining: bool
+    sessions: SessionList
+
+
+@dataclass(frozen=True, slots=True)
 class Agreed:
-    """Runs and sessions that were found to say the same under a policy: these very values, by identity."""
+    """What a full plan was made on, and the runs it found settled: these very values, by identity."""
 
     policy: Policy | None = None
-    pairs: Mapping[StreamId, tuple[Run, Session]] = field(default_factory=lambda: MappingProxyType({}))
+    runs: tuple[Run, ...] = ()
+    by_key: Mapping[Key, Sequence[Run]] = field(default_factory=lambda: MappingProxyType({}))
+    """All of these runs."""
+    carriers: Mapping[ProxyId, Carrier] = field(default_factory=lambda: MappingProxyType({}))
+    settled: Mapping[Key, Run] = field(default_factory=lambda: MappingProxyType({}))
+    expiring: Mapping[Key, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    """When those of the settled runs end that have to be announced again."""
 
 
 NOTHING_AGREED = Agreed()
@@ -156,7 +171,7 @@ class Standing:
     quiet: int = 0
     """Full plans in a row that gave the open breaker no cause."""
     agreed: Agreed = field(default=NOTHING_AGREED, repr=False, compare=False)
-    """What its last full plan compared. It saves time, and changes no plan."""
+    """What its last full plan found. It saves time, and changes no plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,8 +363,9 @@ def check_settled(desired: Desired, observed: Observed, thought: Plan) -> None:
     touched = {change.run.stream.id for change in thought.changes}
     warden = Warden(desired.controls, NEWCOMER, Purse(Budgets(), Limits(), make.NOW, is_braked=False))
     scene = Scene(desired, Fleet(observed, desired.keys), POLICY, make.NOW, warden, HeldEnds(desired, None))
+    settled = Settled(scene)
     for run in desired.runs:
-        if Settled(scene).has(run):
+        if run not in settled.others:
             planner = RunPlanner(run, scene)
             planner.plan()
             assert (planner.actions, planner.draft.change()) == ([], None)

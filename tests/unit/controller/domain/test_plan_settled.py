@@ -29,17 +29,19 @@ FLOWING_RUN = make.run(State.LIVE, make.placement(), conditions=(FLOWING, PLACED
 
 
 def is_settled(run, at: Scene) -> bool:
-    return Settled(at).has(run)
+    found = Settled(at)
+    assert (run.stream.key in found.keys) == (run not in found.others)
+    return run.stream.key in found.keys
 
 
 def settled(run=RUN, *sessions, policy=None, **view) -> bool:
-    return is_settled(run, scene(make.view(*(sessions or (SESSION,)), **view), policy=policy))
+    return is_settled(run, scene(make.view(*(sessions or (SESSION,)), **view), run=run, policy=policy))
 
 
-def scene(*views, policy=None, controls=()) -> Scene:
+def scene(*views, run=RUN, policy=None, controls=()) -> Scene:
     fleet = Fleet(Observed(views), None)
     purse = Purse(Budgets(), Limits(), make.NOW, is_braked=False)
-    warden, desired = Warden(Controls(controls), NEWCOMER, purse), Desired((RUN,))
+    warden, desired = Warden(Controls(controls), NEWCOMER, purse), Desired((run,), controls=Controls(controls))
     return Scene(desired, fleet, policy or Policy(), make.NOW, warden, HeldEnds(desired, None))
 
 
@@ -186,3 +188,26 @@ def test_what_was_compared_says_nothing_of_what_is_around(case):
     assert remembering.actions == forgetting.actions
     assert remembering.changes == forgetting.changes
     assert remembering.actions or remembering.changes
+
+
+def test_another_session_of_its_proxy_disturbs_nothing():
+    idle = replace(SESSION, stream_id="other", key="cam-8")
+    _, standing = compared(Desired((RUN,)), make.view(MARKED))
+    plan(Desired((RUN,)), Observed((make.view(MARKED, idle),)), WATCHFUL, make.NOW, standing)
+    assert COMPARED == ["once"], "by the first of the two plans"
+
+
+def test_it_expires_and_is_held_back_although_nothing_else_has_changed():
+    run, view = of_stream(expires_at=make.later(5)), make.view(MARKED)
+    desired = Desired((run,))
+    _, standing = compared(desired, view)
+    again = plan(desired, Observed((view,)), WATCHFUL, make.later(4), standing)
+    assert again.is_empty
+    ended = plan(desired, Observed((view,)), WATCHFUL, make.later(5), again.standing)
+    assert [change.run.stream.state for change in ended.changes] == [State.ENDED]
+    control = Control(Scope.STREAM, run.stream.key, MODE, Mode.OBSERVE, "operator:test", "", make.NOW)
+    held = plan(replace(desired, controls=Controls([control])), Observed((view,)), WATCHFUL, make.NOW, standing)
+    [change] = held.changes
+    assert change.run.stream.condition(ConditionType.PAUSED) is not None
+    released = plan(Desired((change.run,)), Observed((view,)), WATCHFUL, make.NOW, held.standing)
+    assert released.changes[0].run.stream.condition(ConditionType.PAUSED) is None
