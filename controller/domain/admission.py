@@ -309,9 +309,10 @@ class Intake:
 
     def _birth(self, event: BirthReported) -> Verdict:
         known = self._source(event.source_id)
-        if (proves_nothing := self.processes.hear_birth(event)) is not None:
-            return proves_nothing
+        proves_nothing = self.processes.hear_birth(event, known)
         self._doubt(known, event.boot_id)
+        if proves_nothing is not None:
+            return proves_nothing
         self._lift_silence(event)
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self.sources[event.source_id] = processes.describe(known, event, self._now)

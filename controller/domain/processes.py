@@ -32,13 +32,23 @@ UNHEARD = Process()
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """The process of a source that said last that it is online."""
+
+    turn: int = 0
+    boot_id: str | None = None
+
+
+NOBODY = Latest()
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What the database knew before the batch."""
 
     processes: Mapping[Name, Process] = field(default_factory=lambda: MappingProxyType({}))
     """Those that the batch speaks of."""
-    turns: Mapping[SourceId, int] = field(default_factory=lambda: MappingProxyType({}))
-    """The highest turn of each source."""
+    latest: Mapping[SourceId, Latest] = field(default_factory=lambda: MappingProxyType({}))
 
 
 NOTHING = Known()
@@ -49,23 +59,28 @@ class Processes:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._turns: dict[SourceId, int] = {}
+        self._latest: dict[SourceId, Latest] = {}
         self.changed: dict[Name, Process] = {}
         """To be written."""
 
     def hear_status(self, status: SourceReported) -> None:
         """Take down which process lives. One that says again that it is online, after another, lives again."""
         name = (status.source_id, status.boot_id)
-        process, turn = self._process(name), self._turn(status.source_id)
+        process, turn = self._process(name), self._latest_of(status.source_id).turn
         if status.is_online and (process.turn is None or process.turn < turn):
-            self._turns[status.source_id] = turn + 1
+            self._latest[status.source_id] = Latest(turn + 1, status.boot_id)
             self.changed[name] = replace(process, turn=turn + 1)
 
-    def hear_birth(self, birth: BirthReported) -> Verdict | None:
-        """Take down a birth; return why it proves nothing, or None when it may prove something."""
+    def hear_birth(self, birth: BirthReported, source: Source | None = None) -> Verdict | None:
+        """Take down a birth; return why it proves nothing, or None when it may prove something.
+
+        ``source`` is what is known of its source. While a process that said so is online, one that never did is taken
+        for one that has died, and whose word was forgotten with a database that was restored.
+        """
         name = (birth.source_id, birth.boot_id)
-        process = self._process(name)
-        if process.turn is not None and process.turn < self._turn(birth.source_id):
+        process, latest = self._process(name), self._latest_of(birth.source_id)
+        is_latest_online = source is not None and source.is_online and source.boot_id == latest.boot_id
+        if process.turn < latest.turn if process.turn is not None else is_latest_online:
             return Verdict.STALE
         if birth.seq is None:
             return None
@@ -77,8 +92,8 @@ class Processes:
     def _process(self, name: Name) -> Process:
         return self.changed.get(name) or self._known.processes.get(name, UNHEARD)
 
-    def _turn(self, source_id: SourceId) -> int:
-        return self._turns.get(source_id) or self._known.turns.get(source_id, 0)
+    def _latest_of(self, source_id: SourceId) -> Latest:
+        return self._latest.get(source_id) or self._known.latest.get(source_id, NOBODY)
 
 
 def describe(known: Source | None, said: SourceReported | BirthReported, now: datetime) -> Source:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from controller.domain.model import SourceId
-from controller.domain.processes import Known, Name, Process
+from controller.domain.processes import Known, Latest, Name, Process
 from controller.store import batches, dialects
 from controller.store.tables import processes
 
@@ -17,21 +17,22 @@ OF_SOURCE_MAX: Final = 100
 
 
 def load(session: Session, names: Collection[Name]) -> Known:
-    """Load the processes of (source, boot), where they are known, and the highest turn of their sources."""
+    """Load the processes of (source, boot), where they are known, and who of their sources came online last."""
     found: dict[Name, Process] = {}
-    turns: dict[SourceId, int] = {}
+    latest: dict[SourceId, Latest] = {}
     for part in batches.parts(names):
         query = select(processes).where(tuple_(processes.c.source_id, processes.c.boot_id).in_(part))
         for row in session.execute(query):
             found[SourceId(row.source_id), row.boot_id] = Process(row.birth_seq, row.turn)
     for sources in batches.parts(source_id for source_id, _ in names):
-        latest = (
-            select(processes.c.source_id, func.max(processes.c.turn).label("turn"))
+        highest = (
+            select(processes.c.source_id, func.max(processes.c.turn))
             .where(processes.c.source_id.in_(sources), processes.c.turn.is_not(None))
             .group_by(processes.c.source_id)
         )
-        turns |= {SourceId(row.source_id): row.turn for row in session.execute(latest)}
-    return Known(found, turns)
+        query = select(processes).where(tuple_(processes.c.source_id, processes.c.turn).in_(highest))
+        latest |= {SourceId(row.source_id): Latest(row.turn, row.boot_id) for row in session.execute(query)}
+    return Known(found, latest)
 
 
 def save(session: Session, changed: Mapping[Name, Process], *, now: datetime) -> None:

@@ -13,7 +13,7 @@ from controller.domain.model import Block, Change, Floor, Key, Reason, Run, Sour
 from controller.domain.observation import Freshness, SessionState
 from controller.domain.plan import Action, Drift, DriftKind, Verb
 from controller.domain.plan.vocabulary import REPORTED
-from controller.domain.processes import Known, Process
+from controller.domain.processes import Known, Latest, Process
 from controller.errors import InvalidError
 from controller.store import (
     blocks,
@@ -84,7 +84,7 @@ async def test_processes_are_known_with_the_highest_turn_of_their_source(databas
     await database.write(processes.save, said, now=NOW)
     await database.write(processes.save, {(A, "b1"): Process(8, 1)}, now=later(1))
     known = await database.read(processes.load, [(A, "b1"), (B, "b1"), (B, "x"), (SourceId("x"), "b1")])
-    assert known == Known({(A, "b1"): Process(8, 1), (B, "b1"): Process(3)}, {A: 2})
+    assert known == Known({(A, "b1"): Process(8, 1), (B, "b1"): Process(3)}, {A: Latest(2, "b2")})
     assert await database.read(processes.load, []) == Known({}, {})
 
 

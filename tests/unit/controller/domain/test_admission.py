@@ -35,7 +35,7 @@ from controller.domain.model import (
     State,
     StreamId,
 )
-from controller.domain.processes import Known
+from controller.domain.processes import Known, Latest
 from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
@@ -95,8 +95,9 @@ class Ledger:
         newest: dict[Key, Run] = {}
         for run in sorted(self.runs.values(), key=lambda run: run.stream.epoch):
             newest[run.stream.key] = run
-        turns = {make.SOURCE: max((process.turn or 0 for process in self.processes.values()), default=0)}
-        known = Known(dict(self.processes), turns)
+        turns = {process.turn: boot_id for (_, boot_id), process in self.processes.items() if process.turn is not None}
+        latest = {make.SOURCE: Latest(max(turns), turns[max(turns)])} if turns else {}
+        known = Known(dict(self.processes), latest)
         books = Books(MappingProxyType(newest), dict(self.floors), dict(self.sources), processes=known)
         intake = Intake(books, make.later(self.now), lambda: StreamId(f"new-{next(self.ids)}"))
         verdicts = [intake.admit(event) for event in events]
@@ -336,7 +337,7 @@ class TestOtherProcesses:
             pytest.param(start(5, boot_id=NEW_BOOT), V.STARTED, False, id="a start of this one"),
             pytest.param(start(5, boot_id=None), V.STARTED, False, id="a start that names no process"),
             pytest.param(start(4), V.REPEATED, False, id="what is known already"),
-            pytest.param(birth(start(4), start(9, key=Key("cam-8"))), V.NOTED, True, id="a birth of the one before"),
+            pytest.param(birth(start(4), start(9, key=Key("cam-8"))), V.STALE, True, id="a birth of the one before"),
             pytest.param(birth(start(4), boot_id=NEW_BOOT), V.NOTED, False, id="a birth of this one"),
         ],
     )
@@ -383,6 +384,21 @@ class TestOtherProcesses:
             ledger.now += 10
             assert ledger.admit(birth(start(4, key=Key("ghost")), seq=number if numbered else None)) == [V.STALE]
         assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+
+    def test_births_of_a_process_that_was_forgotten_end_nothing(self):
+        """A restored database knows neither its births nor when it was online."""
+        ledger = Ledger()
+        ledger.admit(status(online=True, boot_id=NEW_BOOT), start(5, boot_id=NEW_BOOT))
+        for number in (8, 9):
+            assert ledger.admit(birth(seq=number)) == [V.STALE]
+        assert (ledger.newest.births_missed, ledger.running()) == (0, {(make.KEY, 5)})
+        assert ledger.rebirths == {make.SOURCE}, "it may be a new one, whose status comes late"
+
+    def test_a_process_without_statuses_is_believed_where_the_one_before_has_gone(self):
+        ledger = Ledger()
+        ledger.admit(status(online=True), start(5), status(online=False))
+        assert ledger.admit(birth(boot_id=NEW_BOOT, seq=1), birth(boot_id=NEW_BOOT, seq=2)) == [V.NOTED, V.NOTED]
+        assert ledger.running() == set()
 
     def test_of_two_processes_that_take_turns_the_last_one_online_is_believed(self):
         """Two machines may keep one source alive, with one of them at work."""

@@ -1,6 +1,6 @@
 """What is stopped without evidence, and what is proven: how many, how fast, and what opens or shuts the breaker."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import pytest

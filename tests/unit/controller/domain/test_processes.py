@@ -4,7 +4,7 @@ import pytest
 
 from controller.domain.events import BirthReported, SourceReported
 from controller.domain.model import SourceId
-from controller.domain.processes import Known, Process, Processes
+from controller.domain.processes import Known, Latest, Process, Processes
 from controller.domain.verdicts import Verdict
 from tests.fakes import domain_values as make
 
@@ -63,7 +63,9 @@ def test_what_a_birth_proves(said: list[BirthReported | SourceReported], verdict
 
 
 def test_it_goes_on_where_the_last_batch_ended() -> None:
-    known = Known({(make.SOURCE, "b1"): Process(7, 3), (make.SOURCE, "b2"): Process(2, 4)}, {make.SOURCE: 4})
+    known = Known(
+        {(make.SOURCE, "b1"): Process(7, 3), (make.SOURCE, "b2"): Process(2, 4)}, {make.SOURCE: Latest(4, "b2")}
+    )
     processes = Processes(known)
     assert hear(processes, birth("b1", 8), birth("b2", 2), birth("b2", 3)) == [Verdict.STALE, Verdict.REPEATED, None]
     hear(processes, online("b2"), online("b3"))
@@ -71,6 +73,6 @@ def test_it_goes_on_where_the_last_batch_ended() -> None:
 
 
 def test_what_is_known_already_is_not_written_again() -> None:
-    processes = Processes(Known({(make.SOURCE, "b1"): Process(7, 3)}, {make.SOURCE: 3}))
+    processes = Processes(Known({(make.SOURCE, "b1"): Process(7, 3)}, {make.SOURCE: Latest(3, "b1")}))
     hear(processes, online("b1"), birth("b1", 7), birth("b1"), offline("b1"))
     assert processes.changed == {}
