@@ -9,7 +9,7 @@ import functools
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -320,7 +320,7 @@ def _read_session(line: bytes) -> Session:
         key=Key(facts.key),
         epoch=facts.epoch,
         generation=facts.generation,
-        outputs=_OUTPUTS[facts.outputs] if facts.outputs in _OUTPUTS else tuple(map(_to_output, facts.outputs)),
+        outputs=_OUTPUTS[facts.outputs] if facts.outputs in _OUTPUTS else _to_outputs(facts.outputs),
         state=_STATES[facts.state],
         finished_reason=facts.finished_reason.value if facts.finished_reason else "",
         detail=sys.intern(facts.detail),
@@ -373,15 +373,13 @@ def _read_figures(line: bytes) -> Figures:
     )
 
 
-def _to_output(output: contract.Output) -> Output:
-    return Output(output.value)
+def _to_outputs(outputs: Iterable[contract.Output]) -> tuple[Output, ...]:
+    return tuple(Output(output.value) for output in outputs)
 
 
 # Ten thousand sessions are listed in every cycle: looked up, a word costs a tenth of what reading it does.
 _STATES = {state: SessionState(state.value) for state in contract.UpstreamState}
-_OUTPUTS = {
-    chosen: tuple(map(_to_output, chosen)) for n in (1, 2) for chosen in itertools.permutations(contract.Output, n)
-}
+_OUTPUTS = {chosen: _to_outputs(chosen) for n in (1, 2) for chosen in itertools.permutations(contract.Output, n)}
 
 
 def _to_viewer(viewer: contract.Viewer, proxy_id: str) -> Viewer:
