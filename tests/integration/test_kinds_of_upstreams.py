@@ -226,9 +226,9 @@ async def test_what_is_pushed_plays_as_long_as_somebody_pushes():
             async with proxy.http.put(publishing(proxy, "cam"), headers={"Authorization": "Bearer hunter2"}) as second:
                 assert second.status == 409
                 assert second.content_type == "application/problem+json"
+            before = await proxy.view()
             first.kill()
             await until(lambda: is_not_flowing(proxy))
-            before = await proxy.view()
             await here.encode("-f", "mpegts", "-headers", "Authorization: Bearer hunter2\r\n", publishing(proxy, "cam"))
             await until(lambda: flows_again(proxy, before))
             assert await answer.content.readexactly(188 * 2000)
