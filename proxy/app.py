@@ -20,7 +20,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy import control, publish, serve, telemetry
+from proxy import control, heap, publish, serve, telemetry
 from proxy.contract import PREFIX
 from proxy.control.routes import BODY_BYTES_MAX
 from proxy.core.feed import Feed
@@ -53,6 +53,7 @@ log = structlog.get_logger(__name__)
 def main(settings: Settings) -> int:
     """Run a proxy to its end; return the exit code."""
     telemetry.configure(settings.log_format, settings.log_level)
+    heap.keep_freed_memory()
     try:
         sockets = bind(settings.http)
     except AddressTakenError as error:
