@@ -30,8 +30,8 @@ from controller.domain.model import Change, Condition, ConditionStatus, Conditio
 from controller.proxy_client import http_session
 from controller.store import migrate, streams
 from controller.store.engine import Database
-from tests.fakes.broker import free_port
 from tests.fakes.control_room import TOKEN, ControlRoom, client_of
+from tests.fakes.ports import free_port
 
 SIZES = (1_000, 10_000, 100_000)
 WATCHED = 10_000

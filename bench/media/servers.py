@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.media.tools import Process, compiled, need
-from tests.fakes.broker import free_port
+from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 FLUSH_MS = 50

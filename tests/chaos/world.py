@@ -18,7 +18,8 @@ from tests.chaos import places, upstream
 from tests.chaos.part import Part
 from tests.fakes import broker as brokers
 from tests.fakes import postgres
-from tests.fakes.broker import Mosquitto, free_port
+from tests.fakes.broker import Mosquitto
+from tests.fakes.ports import free_port
 
 Kind = Literal["sqlite", "postgres"]
 

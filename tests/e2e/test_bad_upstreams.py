@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.fakes.broker import free_port
 from tests.fakes.machine import until
+from tests.fakes.ports import free_port
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_p
 
 from tests.fakes import machine as machines
 from tests.fakes import transport_packets
-from tests.fakes.broker import free_port
 from tests.fakes.hls_origin import hls_origin
 from tests.fakes.machine import Machine, until
+from tests.fakes.ports import free_port
 from tests.fakes.provider import provider
 from tests.fakes.viewing import clip
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.fakes.broker import free_port
 from tests.fakes.machine import Machine, until
+from tests.fakes.ports import free_port
 
 ENCODED = base64.b64encode(b"http://hush-user:hush-word@127.0.0.1/a.ts").decode()
 SECRETS = ("hush-user", "hush-word", "hush-token", "hush-header", "hush-path", ENCODED)

@@ -3,22 +3,15 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
+
+from tests.fakes.ports import free_port
 
 SHIPPED = Path(__file__).parents[2] / "docs" / "how-to" / "mosquitto.conf"
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 MISSING = "needs mosquitto: apt-get install mosquitto"
 START_SECONDS = 10
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Mosquitto:

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.fakes.broker import free_port
+from tests.fakes.ports import free_port
 
 ANSWER_SECONDS = 20.0
 END_SECONDS = 20.0

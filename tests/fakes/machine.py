@@ -15,7 +15,7 @@ import aiohttp
 import aiomqtt
 import psutil
 
-from tests.fakes.broker import free_port
+from tests.fakes.ports import free_port
 
 PENSTOCK = Path(sys.executable).parent / "penstock"
 START_SECONDS = 60

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
-from tests.fakes.broker import free_port
+from tests.fakes.ports import free_port
 
 FFMPEG = shutil.which("ffmpeg")
 MISSING = "needs ffmpeg: apt-get install ffmpeg"

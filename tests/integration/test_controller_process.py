@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.broker import Mosquitto, free_port
+from tests.fakes.broker import Mosquitto
 from tests.fakes.mqtt import until
+from tests.fakes.ports import free_port
 
 END_SECONDS = 5.0
 """A moment is expected; a machine under load may take longer. Who hangs takes for ever."""

@@ -12,14 +12,9 @@ import pytest
 from controller.cli import broker, demo, machine
 from controller.errors import StartupError
 from controller.settings import Address
+from tests.fakes.ports import free_port
 
 SECONDS = 10
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

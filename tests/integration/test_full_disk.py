@@ -14,9 +14,10 @@ from controller.store import migrate
 from tests.chaos import places
 from tests.chaos.part import Part
 from tests.fakes import postgres
-from tests.fakes.broker import Mosquitto, free_port
+from tests.fakes.broker import Mosquitto
 from tests.fakes.controller_process import Controller, controllers
 from tests.fakes.mqtt import Source, until
+from tests.fakes.ports import free_port
 from tests.fakes.proxy import FakeProxy
 
 MEGABYTES = {"sqlite": 8, "postgres": 96}

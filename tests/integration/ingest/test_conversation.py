@@ -28,9 +28,10 @@ from controller.ingest.outgoing import Outbox
 from controller.ingest.topics import Rules
 from controller.store import quarantine, sources, streams
 from controller.store.engine import Database
-from tests.fakes.broker import Mosquitto, free_port
+from tests.fakes.broker import Mosquitto
 from tests.fakes.domain_values import stream
 from tests.fakes.mqtt import PREFIX, Source, running, until
+from tests.fakes.ports import free_port
 from tests.fakes.subscriber_process import CLIENT_ID, build
 from tests.fakes.tcp import serving
 

@@ -13,8 +13,8 @@ from controller.domain.model import State
 from controller.ingest.connection import Link
 from controller.store import streams
 from controller.store.engine import Database
-from tests.fakes.broker import free_port
 from tests.fakes.mqtt import PREFIX, Source, running, until
+from tests.fakes.ports import free_port
 from tests.fakes.subscriber_process import CLIENT_ID, build
 
 ROOT = Path(__file__).parents[3]
