@@ -293,7 +293,7 @@ class Intake:
         if not event.is_online and (known is None or known.boot_id != event.boot_id):
             return Verdict.STALE
         self.processes.hear_status(event)
-        self._lift_silence(event)
+        self._lift_silence(known, event.cause)
         self.sources[event.source_id] = processes.describe(known, event, self._now)
         for draft in self._owned(event.source_id):
             draft.because(event.cause)
@@ -313,7 +313,7 @@ class Intake:
         self._doubt(known, event.boot_id)
         if proves_nothing is not None:
             return proves_nothing
-        self._lift_silence(event)
+        self._lift_silence(known, event.cause)
         counts_misses = known is None or event.seq is not None or not births.is_close(known, event, self._now)
         self.sources[event.source_id] = processes.describe(known, event, self._now)
         for announced in event.streams:
@@ -336,11 +336,10 @@ class Intake:
             silence.fall(draft.because(event.cause), event)
         return Verdict.NOTED
 
-    def _lift_silence(self, event: SourceReported | BirthReported) -> None:
-        known = self._source(event.source_id)
-        if known is not None and known.silent_since is not None:
-            for draft in self._owned(known.id):
-                silence.lift(draft.because(event.cause))
+    def _lift_silence(self, source: Source | None, cause: Cause) -> None:
+        if source is not None and source.silent_since is not None:
+            for draft in self._owned(source.id):
+                silence.lift(draft.because(cause))
 
     def _note_stats(self, event: StatsReported) -> Verdict:
         draft = self._draft(event.key)

@@ -45,13 +45,14 @@ class Requests:
 
 def is_due(source: Source | None, unanswered: int) -> bool:
     """Whether a source has to be reported as silent."""
-    can_answer = source is not None and source.is_online and source.answers_births
-    return can_answer and source is not None and source.silent_since is None and unanswered >= UNANSWERED_MIN
+    if source is None or source.silent_since is not None:
+        return False
+    return source.is_online and source.answers_births and unanswered >= UNANSWERED_MIN
 
 
-def holds(source: Source | None, report: SilenceReported) -> bool:
+def holds(source: Source, report: SilenceReported) -> bool:
     """Whether a report still holds: the source has not been heard since it was made."""
-    return is_due(source, report.unanswered) and source is not None and source.birth_at == report.birth_at
+    return source.birth_at == report.birth_at and is_due(source, report.unanswered)
 
 
 def fall(draft: Draft, report: SilenceReported) -> None:
